@@ -1,0 +1,211 @@
+"""Opening the lake: extensions, the writer's lock, tables and their migration.
+
+DuckLake on a SQLite catalog takes one writer at a time: concurrent commits fail with ``database is locked``
+whatever the busy time-out (duckdb/ducklake 128, 1309). So a writer holds a file lock from ATTACH to DETACH;
+readers attach read-only and take none. A Postgres catalog needs no lock.
+"""
+
+import importlib.util
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etl_assets.lake.tables import TABLES, Table
+from etl_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from filelock import FileLock
+
+BUSY_TIMEOUT_MS = 10_000
+"""SQLite's own wait for a reader's short lock; the writers' lock is ours."""
+
+
+class LakeBusyError(RuntimeError):
+    """Another process held the writer's lock for longer than ``LAKE_LOCK_TIMEOUT``."""
+
+
+def load_extension(connection: "DuckDBPyConnection", name: str) -> None:
+    """Load a DuckDB extension from its wheel, which needs no network; from DuckDB's repository where it is missing.
+
+    DuckDB verifies the signature either way.
+    """
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is not None and spec.submodule_search_locations:
+        for found in Path(next(iter(spec.submodule_search_locations))).rglob(f"{name}.duckdb_extension"):
+            connection.load_extension(str(found))
+            return
+    connection.install_extension(name)
+    connection.load_extension(name)
+
+
+def _is_postgres(settings: Settings) -> bool:
+    return settings.lake_catalog.startswith("postgres:")
+
+
+def _attach_statement(settings: Settings, *, read_only: bool) -> str:
+    data = settings.lake_files.replace("'", "''")
+    options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
+    if _is_postgres(settings):
+        catalog = settings.lake_catalog
+    else:
+        catalog = f"sqlite:{settings.catalog_path.absolute()}"
+        options += [f"META_BUSY_TIMEOUT {BUSY_TIMEOUT_MS}"]
+        options += [] if read_only else ["META_JOURNAL_MODE 'WAL'"]
+    options += ["READ_ONLY"] if read_only else []
+    escaped = catalog.replace("'", "''")
+    return f"ATTACH 'ducklake:{escaped}' AS lake ({', '.join(options)})"
+
+
+_idle: "defaultdict[str, deque[DuckDBPyConnection]]" = defaultdict(lambda: deque(maxlen=2))
+"""By catalog extension: connections with their extensions loaded and no lake attached. Loading costs 0.3 s, mostly DuckDB's check of
+the signatures; a tick opens the lake some ten times. ``deque`` is safe between threads."""
+
+
+def _catalog_extension(settings: Settings) -> str:
+    return "postgres_scanner" if _is_postgres(settings) else "sqlite_scanner"
+
+
+def _bare_connection(settings: Settings) -> "DuckDBPyConnection":
+    try:
+        return _idle[_catalog_extension(settings)].pop()
+    except IndexError:
+        import duckdb
+
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        load_extension(connection, "ducklake")
+        load_extension(connection, _catalog_extension(settings))
+        return connection
+
+
+@contextmanager
+def connected(settings: Settings, *, read_only: bool) -> Iterator["DuckDBPyConnection"]:
+    """An in-memory DuckDB with the lake attached as ``lake``; detached whatever happens inside.
+
+    Takes no lock: use ``read_lake`` or ``write_lake``.
+    """
+    connection = _bare_connection(settings)
+    try:
+        connection.execute(_attach_statement(settings, read_only=read_only))
+        yield connection
+        connection.execute("DETACH lake")
+        _drop_temporary_tables(connection)
+    except BaseException:
+        connection.close()
+        raise
+    _idle[_catalog_extension(settings)].append(connection)
+
+
+def _drop_temporary_tables(connection: "DuckDBPyConnection") -> None:
+    rows = connection.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()
+    for (name,) in rows:
+        connection.execute(f'DROP TABLE temp."{name}"')
+
+
+def writer_lock(settings: Settings) -> "FileLock":
+    """The lock that makes one writer at a time out of all processes of this machine."""
+    from filelock import FileLock
+
+    settings.catalog_path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(settings.catalog_path.with_suffix(".lock"), timeout=settings.lake_lock_timeout.total_seconds())
+
+
+def _holder_file(settings: Settings) -> Path:
+    return settings.catalog_path.with_suffix(".lock-holder")
+
+
+def lock_holder(settings: Settings) -> str:
+    """Who holds, or last held, the writer's lock: process number and purpose."""
+    try:
+        return _holder_file(settings).read_text()
+    except FileNotFoundError:
+        return "an unknown process"
+
+
+@contextmanager
+def write_lake(settings: Settings, purpose: str) -> Iterator["DuckDBPyConnection"]:
+    """A connection that may write, its tables brought up to ``lake/tables.py``.
+
+    ``purpose`` is what others are told while they wait. Raises ``LakeBusyError`` after ``LAKE_LOCK_TIMEOUT``.
+    """
+    if _is_postgres(settings):
+        with connected(settings, read_only=False) as connection:
+            migrate(connection, TABLES)
+            yield connection
+        return
+    with _locked(settings, purpose), connected(settings, read_only=False) as connection:
+        migrate(connection, TABLES)
+        yield connection
+
+
+@contextmanager
+def _locked(settings: Settings, purpose: str) -> Iterator[None]:
+    import os
+
+    from filelock import Timeout
+
+    lock = writer_lock(settings)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise LakeBusyError(
+            f"The lake at {settings.catalog_path} was busy for {settings.lake_lock_timeout.total_seconds():.0f} s: "
+            f"{lock_holder(settings)} holds it. Wait for that run, or stop it, and try again."
+        ) from error
+    try:
+        _holder_file(settings).write_text(f"process {os.getpid()} ({purpose})")
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def read_lake(settings: Settings) -> Iterator["DuckDBPyConnection"]:
+    """A read-only connection; takes no lock and never waits for a writer. An absent lake is made, empty."""
+    if not _is_postgres(settings) and not settings.catalog_path.exists():
+        with write_lake(settings, "creating the lake"):
+            pass
+    with connected(settings, read_only=True) as connection:
+        yield connection
+
+
+def migrate(connection: "DuckDBPyConnection", tables: Sequence[Table]) -> list[str]:
+    """Create the tables, and add the columns, that the lake lacks; says what it did. Idempotent."""
+    present = stored_columns(connection)
+    done: list[str] = []
+    connection.execute("BEGIN")
+    for table in tables:
+        columns = present.get((table.schema, table.name))
+        if columns is None:
+            _create(connection, table)
+            done.append(f"created {table.full_name}")
+            continue
+        for column in table.stored_columns:
+            if column.name not in columns:
+                connection.execute(f"ALTER TABLE {table.lake_name} ADD COLUMN {column.name} {column.type}")
+                done.append(f"added {table.full_name}.{column.name}")
+    connection.execute("COMMIT")
+    return done
+
+
+def stored_columns(connection: "DuckDBPyConnection") -> dict[tuple[str, str], set[str]]:
+    """The columns that each table of the lake has now, by (schema, table)."""
+    rows = connection.execute(
+        "SELECT schema_name, table_name, list(column_name) FROM duckdb_columns() "
+        "WHERE database_name = 'lake' GROUP BY ALL"
+    ).fetchall()
+    return {(schema, name): set(columns) for schema, name, columns in rows}
+
+
+def _create(connection: "DuckDBPyConnection", table: Table) -> None:
+    columns = ", ".join(f"{c.name} {c.type}" for c in table.stored_columns)
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{table.schema}")
+    connection.execute(f"CREATE TABLE {table.lake_name} ({columns})")
+    if table.time:
+        connection.execute(f"ALTER TABLE {table.lake_name} SET PARTITIONED BY (market_day)")
+    if table.sort:
+        order = ", ".join(f"{name} ASC" for name in table.sort)
+        connection.execute(f"ALTER TABLE {table.lake_name} SET SORTED BY ({order})")

@@ -1,0 +1,271 @@
+"""``data/warehouse.duckdb``: the analysts' file.
+
+A plain DuckDB file that opens in any DuckDB tool without an extension. Tables that lie by market day are views
+over the explicit list of immutable Parquet files of one lake snapshot; small tables are copies. The file is made
+beside its place and swapped in with one rename: a connection that is open keeps the snapshot it opened, a new one
+sees the newest, and nobody waits for anybody.
+
+The views give ``read_parquet`` the columns by field id instead of asking it to look into every file: 7 ms against
+34 ms for 555 files, and files written before a column was added read as null.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etl_assets.lake.connection import connected, read_lake, stored_columns, write_lake
+from etl_assets.lake.upsert import transaction
+from etl_assets.lake.tables import TABLES, Table
+from etl_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+READ_ONLY_MODE = 0o444
+"""Nobody opens the file read-write by accident; the publisher replaces it and never writes into it."""
+
+NEM_CLOCK_SQL = "make_timestamp(epoch_us({time}) + 36000000000)"
+"""An instant as NEM wall-clock time (UTC+10), without time-zone data and whatever the session's zone."""
+
+PRICE_VIEW = f"""
+    CREATE VIEW warehouse.aemo.price AS
+    SELECT interval_end, {NEM_CLOCK_SQL.format(time="interval_end")} AS settlement_date, region_id,
+           rrp, total_demand, price_status, market_suspended_flag, source, market_day
+    FROM warehouse.aemo.dispatch_region
+    WHERE intervention = 0
+"""
+PRICE_COMMENT = "The price that settles: dispatch_region without the physical runs of interventions (intervention = 0)."
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What was published: the lake's snapshot, how many files its views name, how large the file is."""
+
+    snapshot_id: int
+    published_at: datetime
+    lake_files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A table from outside the lake (the state database) that goes into the file as a copy."""
+
+    schema: str
+    name: str
+    comment: str
+    rows: "pa.Table"
+
+
+def publish(settings: Settings, *, now: datetime, extra: Sequence[Copied] = ()) -> Publication:
+    """Write the newest snapshot of the lake to ``warehouse.duckdb``.
+
+    Publishers exclude each other, and each reads the lake inside its turn, so the later snapshot wins.
+    """
+    with _publisher_turn(settings):
+        _settle_deletes(settings)
+        target = settings.warehouse_path
+        draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+        try:
+            published = _write_draft(settings, draft, now, extra)
+            draft.chmod(READ_ONLY_MODE)
+            # A write-ahead log left by a read-write session would be replayed into the new file.
+            _wal(target).unlink(missing_ok=True)
+            draft.replace(target)
+            _wal(target).unlink(missing_ok=True)
+        finally:
+            draft.unlink(missing_ok=True)
+            _wal(draft).unlink(missing_ok=True)
+        return published
+
+
+def published_snapshot(settings: Settings) -> int | None:
+    """The lake snapshot that ``warehouse.duckdb`` shows; None where there is no such file."""
+    import duckdb
+
+    if not settings.warehouse_path.exists():
+        return None
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+        row = connection.execute("SELECT snapshot_id FROM ops.publication").fetchone()
+    return int(row[0]) if row else None
+
+
+def lake_snapshot(connection: "DuckDBPyConnection") -> int:
+    """The newest snapshot of the attached lake."""
+    row = connection.execute("SELECT id FROM ducklake_current_snapshot('lake')").fetchone()
+    assert row is not None  # noqa: S101 (DuckLake always has snapshot 0)
+    return int(row[0])
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wal")
+
+
+@contextmanager
+def _publisher_turn(settings: Settings) -> Iterator[None]:
+    from filelock import FileLock
+
+    target = settings.warehouse_path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".publish-lock"), timeout=settings.lake_lock_timeout.total_seconds()):
+        for left_by_a_killed_publisher in target.parent.glob(f".{target.name}.*.draft*"):
+            left_by_a_killed_publisher.unlink(missing_ok=True)
+        yield
+
+
+def _settle_deletes(settings: Settings) -> None:
+    """Rewrite files that carry deletes, and add columns the lake lacks: a view over Parquet knows neither."""
+    with read_lake(settings) as connection:
+        present = stored_columns(connection)
+        behind = any({c.name for c in t.stored_columns} - present.get((t.schema, t.name), set()) for t in TABLES)
+        tables = [] if behind else _tables_with_deletes(connection)
+    if behind or tables:
+        with write_lake(settings, "rewriting files with deletes for publication") as connection:
+            rewrite_deletes(connection)
+
+
+def _tables_with_deletes(connection: "DuckDBPyConnection") -> list[Table]:
+    rows = connection.execute(
+        """
+        SELECT DISTINCT schema_name, table_name
+        FROM __ducklake_metadata_lake.ducklake_delete_file AS removed
+        JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = removed.table_id AND t.end_snapshot IS NULL
+        JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+        WHERE removed.end_snapshot IS NULL
+        """
+    ).fetchall()
+    names = set(rows)
+    return [t for t in TABLES if (t.schema, t.name) in names]
+
+
+def rewrite_deletes(connection: "DuckDBPyConnection") -> int:
+    """Rewrite every file that carries deletes without the deleted rows; returns how many tables had such files."""
+    tables = _tables_with_deletes(connection)
+    for table in tables:
+        connection.execute(
+            "CALL ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => 0)", [table.name, table.schema]
+        ).fetchall()
+    return len(tables)
+
+
+def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Copied]) -> Publication:
+    with connected(settings, read_only=True) as connection:
+        connection.execute(f"ATTACH '{str(draft).replace(chr(39), chr(39) * 2)}' AS warehouse")
+        try:
+            snapshot = lake_snapshot(connection)
+            with transaction(connection):
+                files = _fill(connection, snapshot, extra)
+                connection.execute(
+                    "CREATE TABLE warehouse.ops.publication AS "
+                    "SELECT ?::BIGINT AS snapshot_id, ?::TIMESTAMPTZ AS published_at, ?::BIGINT AS lake_files",
+                    [snapshot, now, files],
+                )
+            connection.execute("CHECKPOINT warehouse")
+        finally:
+            connection.execute("DETACH warehouse")
+    return Publication(snapshot, now, files, draft.stat().st_size)
+
+
+def _fill(connection: "DuckDBPyConnection", snapshot: int, extra: Sequence[Copied]) -> int:
+    _create_schemas(connection, extra)
+    files = sum(_create_table(connection, table, snapshot) for table in TABLES)
+    connection.execute(PRICE_VIEW)
+    _comment(connection, "VIEW", "warehouse.aemo.price", PRICE_COMMENT)
+    for copied in extra:
+        _copy_rows(connection, copied)
+    return files
+
+
+def _create_schemas(connection: "DuckDBPyConnection", extra: Sequence[Copied]) -> None:
+    for schema in sorted({t.schema for t in TABLES} | {c.schema for c in extra} | {"ops"}):
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS warehouse.{schema}")
+
+
+def _create_table(connection: "DuckDBPyConnection", table: Table, snapshot: int) -> int:
+    """The table in the draft, commented; returns how many lake files it names."""
+    name = f"warehouse.{table.full_name}"
+    if table.published == "copy":
+        columns = ", ".join(c.name for c in table.stored_columns)
+        connection.execute(
+            f"CREATE TABLE {name} AS SELECT {columns} FROM {table.lake_name} AT (VERSION => {snapshot}) "
+            f"ORDER BY {', '.join(table.key)}"
+        )
+        files = 0
+    else:
+        paths = _files(connection, table, snapshot)
+        connection.execute(f"CREATE VIEW {name} AS {_view(connection, table, paths)}")
+        files = len(paths)
+    _comment(connection, "TABLE" if table.published == "copy" else "VIEW", name, table.comment)
+    for column in table.stored_columns:
+        _comment(connection, "COLUMN", f"{name}.{column.name}", column.description)
+    return files
+
+
+def _comment(connection: "DuckDBPyConnection", kind: str, name: str, text: str) -> None:
+    escaped = text.replace("'", "''")
+    connection.execute(f"COMMENT ON {kind} {name} IS '{escaped}'")
+
+
+def _files(connection: "DuckDBPyConnection", table: Table, snapshot: int) -> list[str]:
+    rows = connection.execute(
+        "SELECT data_file, delete_file FROM ducklake_list_files('lake', ?, schema => ?, snapshot_version => ?) ORDER BY 1",
+        [table.name, table.schema, snapshot],
+    ).fetchall()
+    if any(deletes for _, deletes in rows):
+        raise StaleSnapshotError(table.full_name)
+    return [path for path, _ in rows]
+
+
+class StaleSnapshotError(RuntimeError):
+    """A revision was stored between settling deletes and listing files; publishing again settles it."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"{table} was revised while it was being published; publish again")
+
+
+def _view(connection: "DuckDBPyConnection", table: Table, paths: Sequence[str]) -> str:
+    columns = ", ".join(_with_nem_clock(c.name) for c in table.stored_columns)
+    if not paths:
+        nulls = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in table.stored_columns)
+        return f"SELECT {columns} FROM (SELECT {nulls}) WHERE false"
+    ids = _field_ids(connection, table)
+    schema = ", ".join(
+        f"{ids[c.name]}: {{name: '{c.name}', type: '{c.type}', default_value: NULL}}" for c in table.stored_columns
+    )
+    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    return f"SELECT {columns} FROM read_parquet([{listed}], schema = MAP {{{schema}}}, hive_partitioning = false)"
+
+
+def _with_nem_clock(name: str) -> str:
+    if name == "interval_end":
+        return f"{name}, {NEM_CLOCK_SQL.format(time=name)} AS settlement_date"
+    return name
+
+
+def _field_ids(connection: "DuckDBPyConnection", table: Table) -> dict[str, int]:
+    rows = connection.execute(
+        """
+        SELECT column_name, column_id
+        FROM __ducklake_metadata_lake.ducklake_column AS c
+        JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = c.table_id AND t.end_snapshot IS NULL
+        JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+        WHERE c.end_snapshot IS NULL AND table_name = ? AND schema_name = ?
+        """,
+        [table.name, table.schema],
+    ).fetchall()
+    return {name: int(number) for name, number in rows}
+
+
+def _copy_rows(connection: "DuckDBPyConnection", copied: Copied) -> None:
+    name = f"warehouse.{copied.schema}.{copied.name}"
+    connection.register("copied_rows", copied.rows)
+    try:
+        connection.execute(f"CREATE TABLE {name} AS FROM copied_rows")
+    finally:
+        connection.unregister("copied_rows")
+    _comment(connection, "TABLE", name, copied.comment)

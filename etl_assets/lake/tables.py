@@ -1,0 +1,339 @@
+"""The catalogue: every table of the lake, declared once.
+
+Columns, types, units, keys, partitioning and comments live here and nowhere else. From these declarations
+come the lake's tables and their migrations, the column panels in Dagster, and the comments of the analysts'
+file. A column may be added; it is never renamed or retyped in place.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+_TIMES = "TIMESTAMPTZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its DuckDB type, what it means, and its unit.
+
+    ``provenance`` columns say where a value came from and when; a row that differs in them alone is unchanged.
+    """
+
+    name: str
+    type: str
+    comment: str
+    unit: str = ""
+    provenance: bool = False
+
+    @property
+    def description(self) -> str:
+        """The comment with its unit, as a person reads it."""
+        return f"{self.comment} [{self.unit}]" if self.unit else self.comment
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: what a row is, what makes it unique, how it lies in files, how it is published.
+
+    ``time`` is the instant that places a row in its market day; tables that have one are partitioned by
+    ``market_day``, which the lake derives. ``complete_when`` names the columns that a complete row has; a row
+    that lacks one is provisional, and filling it in is no revision. ``version`` is a source's own stamp: an
+    incoming row with an older one is stale and changes nothing. ``traced`` keeps former values of revised rows
+    in ``quality.revisions``. ``published`` is a view over the lake's files, or a copy for small tables.
+    """
+
+    schema: str
+    name: str
+    comment: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    time: str = ""
+    sort: tuple[str, ...] = ()
+    complete_when: tuple[str, ...] = ()
+    version: str = ""
+    traced: bool = False
+    published: Literal["view", "copy"] = "view"
+
+    @property
+    def full_name(self) -> str:
+        """``schema.name``, as analysts write it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def lake_name(self) -> str:
+        """The table inside the attached lake."""
+        return f"lake.{self.schema}.{self.name}"
+
+    @property
+    def stored_columns(self) -> tuple[Column, ...]:
+        """The declared columns and, where rows lie by market day, ``market_day``."""
+        return (*self.columns, MARKET_DAY_COLUMN) if self.time else self.columns
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Columns whose change makes a row a different one: neither key nor provenance."""
+        return tuple(c.name for c in self.columns if c.name not in self.key and not c.provenance)
+
+    def column(self, name: str) -> Column:
+        """The declaration of one column. Raises ``KeyError`` where there is none."""
+        for column in self.stored_columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"{self.full_name} has no column {name!r}")
+
+
+def _mw(name: str, comment: str) -> Column:
+    return Column(name, "DOUBLE", comment, "MW")
+
+
+def _price(name: str, comment: str) -> Column:
+    return Column(name, "DOUBLE", comment, "AUD/MWh")
+
+
+MARKET_DAY_COLUMN = Column(
+    "market_day", "DATE", "Market day in NEM time (UTC+10): intervals that end in (00:00, 24:00]. Not the 04:00 trading day."
+)
+INTERVAL_END = Column("interval_end", _TIMES, "End of the interval: AEMO's SETTLEMENTDATE as an instant.")
+REGION_ID = Column("region_id", "VARCHAR", "NEM region: NSW1, QLD1, SA1, TAS1 or VIC1.")
+INTERVENTION = Column(
+    "intervention", "INTEGER", "0 the pricing run, whose price settles; 1 the physical run of an intervention."
+)
+_PROVENANCE = (
+    Column("last_changed", _TIMES, "AEMO's own stamp of the record.", provenance=True),
+    Column("source", "VARCHAR", "Rung of the source ladder that supplied the row.", provenance=True),
+    Column("source_file", "VARCHAR", "File or report that the row was read from.", provenance=True),
+    Column("collected_at", _TIMES, "When this row was read.", provenance=True),
+)
+
+_FCAS = ("raise1sec", "raise6sec", "raise60sec", "raise5min", "raisereg",
+         "lower1sec", "lower6sec", "lower60sec", "lower5min", "lowerreg")  # fmt: skip
+
+DISPATCH_REGION = Table(
+    schema="aemo",
+    name="dispatch_region",
+    comment="Price and demand of a region in a 5-minute dispatch interval (MMS DISPATCH.PRICE and REGIONSUM).",
+    columns=(
+        INTERVAL_END,
+        REGION_ID,
+        INTERVENTION,
+        _price("rrp", "Regional reference price, after any override. Negative prices are real."),
+        _price("rop", "Regional original price, before any override."),
+        Column("apc_flag", "INTEGER", "Override bits: 1 administered, 2 VoLL, 4 cap or floor, 8 manual, 16 IRLF scaling."),
+        Column("market_suspended_flag", "INTEGER", "1 while the market is suspended."),
+        Column("price_status", "VARCHAR", "FIRM or NOT FIRM."),
+        *(_price(f"{service}_rrp", f"Price of the {service} ancillary service.") for service in _FCAS),
+        _mw("total_demand", "Operational demand met by scheduled and semi-scheduled plant. May be negative in SA1."),
+        _mw("available_generation", "Generation offered as available."),
+        _mw("available_load", "Scheduled load offered as available."),
+        _mw("demand_forecast", "Change of demand forecast for the interval."),
+        _mw("dispatchable_generation", "Generation dispatched."),
+        _mw("dispatchable_load", "Scheduled load dispatched."),
+        _mw("wdr_dispatched", "Wholesale demand response dispatched."),
+        _mw("net_interchange", "Net flow out of the region over interconnectors; positive is export."),
+        _mw("excess_generation", "Generation in excess of what can be used; negative is a deficit."),
+        _mw("initial_supply", "Supply at the start of the interval."),
+        _mw("cleared_supply", "Supply cleared, losses included."),
+        _mw("scheduled_generation", "Dispatched generation less semi-scheduled."),
+        _mw("semi_scheduled_generation", "Semi-scheduled (wind and solar) generation cleared."),
+        _mw("total_intermittent_generation", "Non-scheduled wind and solar estimated."),
+        _mw("demand_and_nonsched_gen", "Demand with that met by non-scheduled generation."),
+        _mw("uigf", "Unconstrained intermittent generation forecast."),
+        Column("period_type", "VARCHAR", "ACTUAL: a dispatch interval. Forecasts lie in aemo.region_forecast."),
+        *_PROVENANCE,
+    ),
+    key=("interval_end", "region_id", "intervention"),
+    time="interval_end",
+    sort=("region_id", "interval_end"),
+    complete_when=("rrp", "total_demand", "available_generation"),
+    version="last_changed",
+    traced=True,
+)
+
+DISPATCH_INTERCONNECTOR = Table(
+    schema="aemo",
+    name="dispatch_interconnector",
+    comment="Flow over an interconnector in a 5-minute dispatch interval (MMS DISPATCH.INTERCONNECTORRES).",
+    columns=(
+        INTERVAL_END,
+        Column("interconnector_id", "VARCHAR", "Interconnector, e.g. VIC1-NSW1; positive flow runs in the order of the name."),
+        INTERVENTION,
+        _mw("metered_mw_flow", "Flow metered at the start of the interval."),
+        _mw("mw_flow", "Target flow at the end of the interval."),
+        _mw("mw_losses", "Losses at the target flow."),
+        _price("marginal_value", "Marginal value of the interconnector's constraint."),
+        _mw("violation_degree", "Violation of the interconnector's limits."),
+        _mw("export_limit", "Limit in the direction of the name."),
+        _mw("import_limit", "Limit against the direction of the name; negative."),
+        Column("marginal_loss", "DOUBLE", "Marginal loss factor."),
+        Column("export_constraint_id", "VARCHAR", "Generic constraint that sets the export limit."),
+        Column("import_constraint_id", "VARCHAR", "Generic constraint that sets the import limit."),
+        *_PROVENANCE,
+    ),
+    key=("interval_end", "interconnector_id", "intervention"),
+    time="interval_end",
+    sort=("interconnector_id", "interval_end"),
+    complete_when=("mw_flow",),
+    version="last_changed",
+    traced=True,
+)
+
+UNIT_SCADA = Table(
+    schema="aemo",
+    name="unit_scada",
+    comment="Metered output of a generating unit at a 5-minute dispatch interval (MMS DISPATCH.UNIT_SCADA).",
+    columns=(
+        INTERVAL_END,
+        Column("duid", "VARCHAR", "Dispatchable unit identifier."),
+        _mw("scada_value", "SCADA output; negative when consuming."),
+        *_PROVENANCE,
+    ),
+    key=("interval_end", "duid"),
+    time="interval_end",
+    sort=("duid", "interval_end"),
+    complete_when=("scada_value",),
+    version="last_changed",
+    traced=True,
+)
+
+TRADING_PRICE = Table(
+    schema="aemo",
+    name="trading_price",
+    comment="Settlement price of a region (MMS TRADING.PRICE): 5-minute, half-hourly before 2021-10-01.",
+    columns=(
+        INTERVAL_END,
+        REGION_ID,
+        _price("rrp", "Price that settles, rounded half up to cents from the dispatch price."),
+        _price("rop", "Price before any override."),
+        Column("price_status", "VARCHAR", "FIRM or NOT FIRM."),
+        *_PROVENANCE,
+    ),
+    key=("interval_end", "region_id"),
+    time="interval_end",
+    sort=("region_id", "interval_end"),
+    complete_when=("rrp",),
+    version="last_changed",
+    traced=True,
+)
+
+PRICE_AND_DEMAND = Table(
+    schema="aemo",
+    name="price_and_demand",
+    comment="AEMO's aggregated price and demand of a region since 1998: 5-minute, half-hourly before 2021-10-01.",
+    columns=(
+        INTERVAL_END,
+        REGION_ID,
+        _price("rrp", "Regional reference price in cents."),
+        _mw("total_demand", "Operational demand."),
+        Column("period_type", "VARCHAR", "TRADE."),
+        *_PROVENANCE[1:],
+    ),
+    key=("interval_end", "region_id"),
+    time="interval_end",
+    sort=("region_id", "interval_end"),
+    complete_when=("rrp", "total_demand"),
+    traced=True,
+)
+
+ROOFTOP_PV = Table(
+    schema="aemo",
+    name="rooftop_pv",
+    comment="Rooftop solar of a half-hour by region and estimate type; never add the types (MMS ROOFTOP.ACTUAL).",
+    columns=(
+        INTERVAL_END,
+        Column("region_id", "VARCHAR", "NEM region, or a part of one: QLDC, QLDN, QLDS, TASN, TASS."),
+        Column("type", "VARCHAR", "MEASUREMENT or SATELLITE: two estimates of the same power."),
+        _mw("power", "Estimated mean power over the half-hour."),
+        Column("quality_indicator", "DOUBLE", "AEMO's quality indicator of the estimate."),
+        *_PROVENANCE,
+    ),
+    key=("interval_end", "region_id", "type"),
+    time="interval_end",
+    sort=("region_id", "interval_end"),
+    complete_when=("power",),
+    version="last_changed",
+    traced=True,
+)
+
+REGION_FORECAST = Table(
+    schema="aemo",
+    name="region_forecast",
+    comment="Half-hourly forecast of a region as the 5MIN report gave it at one time of issue.",
+    columns=(
+        Column("interval_end", _TIMES, "End of the half-hour that is forecast."),
+        REGION_ID,
+        Column("issued_at", _TIMES, "Newest actual interval in the report that carried the forecast."),
+        _price("rrp", "Forecast regional reference price."),
+        _mw("total_demand", "Forecast operational demand."),
+        _mw("net_interchange", "Forecast net flow out of the region; positive is export."),
+        _mw("scheduled_generation", "Forecast scheduled generation."),
+        _mw("semi_scheduled_generation", "Forecast semi-scheduled generation."),
+        *_PROVENANCE[1:],
+    ),
+    key=("interval_end", "region_id", "issued_at"),
+    time="issued_at",
+    sort=("region_id", "issued_at", "interval_end"),
+    complete_when=("rrp",),
+)
+
+REVISIONS = Table(
+    schema="quality",
+    name="revisions",
+    comment="Every value that a source changed after it was first stored: what it was, what it became, who said so.",
+    columns=(
+        Column("table_name", "VARCHAR", "Table that was revised, schema.name."),
+        Column("row_key", "VARCHAR", "Key of the row as JSON."),
+        Column("revised_at", _TIMES, "When the change was stored."),
+        Column("column_name", "VARCHAR", "Column that changed."),
+        Column("former_value", "VARCHAR", "Value before."),
+        Column("new_value", "VARCHAR", "Value after."),
+        Column("former_source", "VARCHAR", "File that gave the former value."),
+        Column("new_source", "VARCHAR", "File that gave the new value."),
+    ),
+    key=("table_name", "row_key", "revised_at", "column_name"),
+    published="copy",
+)
+
+GAPS = Table(
+    schema="quality",
+    name="gaps",
+    comment="Runs of expected intervals that were missing: since when, how many, and when they were healed.",
+    columns=(
+        Column("dataset", "VARCHAR", "Table with the gap, schema.name."),
+        Column("entity", "VARCHAR", "Region, interconnector or unit; * where the whole interval is missing."),
+        Column("gap_start", _TIMES, "End of the first missing interval."),
+        Column("gap_end", _TIMES, "End of the last missing interval."),
+        Column("missing_intervals", "INTEGER", "How many intervals are missing."),
+        Column("first_seen", _TIMES, "When the gap was found.", provenance=True),
+        Column("healed_at", _TIMES, "When it was closed; null while open."),
+    ),
+    key=("dataset", "entity", "gap_start"),
+    published="copy",
+)
+
+QUARANTINE = Table(
+    schema="quality",
+    name="quarantine",
+    comment="Records and files that could not be accepted, with their raw text and the reason.",
+    columns=(
+        Column("id", "VARCHAR", "Digest of dataset, source, raw text and reason: the same record is kept once."),
+        Column("dataset", "VARCHAR", "Table that the record was meant for, schema.name."),
+        Column("source", "VARCHAR", "File and line."),
+        Column("raw", "VARCHAR", "The record as received."),
+        Column("reason", "VARCHAR", "What is wrong with it."),
+        Column("run_id", "VARCHAR", "Dagster run that met it first.", provenance=True),
+        Column("day", "DATE", "Market day that the run was asked for.", provenance=True),
+        Column("collected_at", _TIMES, "When it was met first.", provenance=True),
+    ),
+    key=("id",),
+    published="copy",
+)
+
+AEMO_TABLES = (
+    DISPATCH_REGION,
+    DISPATCH_INTERCONNECTOR,
+    UNIT_SCADA,
+    TRADING_PRICE,
+    PRICE_AND_DEMAND,
+    ROOFTOP_PV,
+    REGION_FORECAST,
+)
+TABLES: tuple[Table, ...] = (*AEMO_TABLES, REVISIONS, GAPS, QUARANTINE)

@@ -1,0 +1,1 @@
+"""Operation: records of runs, checkpoints, retention of Dagster's own history."""

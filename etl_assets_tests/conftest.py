@@ -1,0 +1,54 @@
+"""What every test may ask for: settings on a temporary data folder, market rows, the market's own files."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from etl_assets.market_time import interval_ends
+from etl_assets.settings import Settings
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "aemo"
+NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(_env_file=None, etl_data=tmp_path / "data", http_backoff=0)
+
+
+@pytest.fixture
+def now() -> datetime:
+    """12:00 NEM time on 2026-11-22."""
+    return NOW
+
+
+@pytest.fixture
+def real_data() -> Path:
+    if not REAL_DATA.exists():
+        pytest.skip("the market operator's own files are not at hand (../shared/data/aemo)")
+    return REAL_DATA
+
+
+@pytest.fixture
+def region_rows() -> Callable[..., pa.Table]:
+    """Rows of ``aemo.dispatch_region``: every interval of some days, at one price."""
+    return make_region_rows
+
+
+def make_region_rows(
+    *days: date, price: float = 50.0, regions: tuple[str, ...] = ("NSW1", "VIC1"), intervals: int = 288, **more: object
+) -> pa.Table:
+    keys = [(end, region) for day in days for end in interval_ends(day)[:intervals] for region in regions]
+    columns: dict[str, object] = {
+        "interval_end": [end for end, _ in keys],
+        "region_id": [region for _, region in keys],
+        "intervention": [0] * len(keys),
+        "rrp": [price] * len(keys),
+        "total_demand": [7000.0] * len(keys),
+        "available_generation": [9000.0] * len(keys),
+    }
+    columns.update({name: [value] * len(keys) for name, value in more.items()})
+    return pa.table(columns)
