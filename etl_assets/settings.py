@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         description="Folder of the monthly aggregated price and demand files: http or `file:///path`.",
     )
 
+    mms_footer: Literal["enforce", "warn"] = Field(
+        "enforce",
+        description="`warn` accepts MMS files whose footer does not fit, such as files that a third party reduced.",
+    )
+
     http_timeout: timedelta = Field(timedelta(seconds=30), description="Longest wait for one answer.")
     http_retries: int = Field(4, ge=0, description="Further tries after a failed request.")
     http_backoff: float = Field(0.5, ge=0, description="Seconds before the first further try; doubles each time.")

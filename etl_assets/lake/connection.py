@@ -48,6 +48,8 @@ def _is_postgres(settings: Settings) -> bool:
 def _attach_statement(settings: Settings, *, read_only: bool) -> str:
     data = settings.lake_files.replace("'", "''")
     options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
+    # The catalog names files relative to the folder that it was made with; inside the data folder both move together.
+    options += [] if settings.lake_data else ["OVERRIDE_DATA_PATH true"]
     if _is_postgres(settings):
         catalog = settings.lake_catalog
     else:
@@ -60,49 +62,57 @@ def _attach_statement(settings: Settings, *, read_only: bool) -> str:
 
 
 _idle: "defaultdict[str, deque[DuckDBPyConnection]]" = defaultdict(lambda: deque(maxlen=2))
-"""By catalog extension: connections with their extensions loaded and no lake attached. Loading costs 0.3 s, mostly DuckDB's check of
-the signatures; a tick opens the lake some ten times. ``deque`` is safe between threads."""
+"""By catalog extension: databases in memory with their extensions loaded and no lake attached. Loading costs 0.3 s, mostly DuckDB's
+check of the signatures; a tick opens the lake some ten times. ``deque`` is safe between threads."""
 
 
 def _catalog_extension(settings: Settings) -> str:
     return "postgres_scanner" if _is_postgres(settings) else "sqlite_scanner"
 
 
-def _bare_connection(settings: Settings) -> "DuckDBPyConnection":
+def _bare_database(settings: Settings) -> "DuckDBPyConnection":
     try:
         return _idle[_catalog_extension(settings)].pop()
     except IndexError:
         import duckdb
 
-        connection = duckdb.connect()
-        connection.execute("SET TimeZone = 'UTC'")
-        load_extension(connection, "ducklake")
-        load_extension(connection, _catalog_extension(settings))
-        return connection
+        database = duckdb.connect()
+        load_extension(database, "ducklake")
+        load_extension(database, _catalog_extension(settings))
+        return database
 
 
 @contextmanager
 def connected(settings: Settings, *, read_only: bool) -> Iterator["DuckDBPyConnection"]:
     """An in-memory DuckDB with the lake attached as ``lake``; detached whatever happens inside.
 
+    What is handed out is a cursor: its temporary tables, registered rows and session settings end with it.
     Takes no lock: use ``read_lake`` or ``write_lake``.
     """
-    connection = _bare_connection(settings)
+    database = _bare_database(settings)
     try:
-        connection.execute(_attach_statement(settings, read_only=read_only))
-        yield connection
-        connection.execute("DETACH lake")
-        _drop_temporary_tables(connection)
+        with database.cursor() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(_attach_statement(settings, read_only=read_only))
+            yield connection
+            connection.execute("DETACH lake")
+        reusable = _is_bare(database)
     except BaseException:
-        connection.close()
+        database.close()
         raise
-    _idle[_catalog_extension(settings)].append(connection)
+    if reusable:
+        _idle[_catalog_extension(settings)].append(database)
+    else:
+        database.close()
 
 
-def _drop_temporary_tables(connection: "DuckDBPyConnection") -> None:
-    rows = connection.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()
-    for (name,) in rows:
-        connection.execute(f'DROP TABLE temp."{name}"')
+def _is_bare(database: "DuckDBPyConnection") -> bool:
+    """Whether the last user left neither an attached database nor a table behind."""
+    left = database.execute(
+        "SELECT 1 FROM duckdb_databases() WHERE NOT internal AND database_name != 'memory' "
+        "UNION ALL SELECT 1 FROM duckdb_tables() UNION ALL SELECT 1 FROM duckdb_views() WHERE NOT internal"
+    ).fetchall()
+    return not left
 
 
 def writer_lock(settings: Settings) -> "FileLock":
@@ -164,12 +174,38 @@ def _locked(settings: Settings, purpose: str) -> Iterator[None]:
 
 @contextmanager
 def read_lake(settings: Settings) -> Iterator["DuckDBPyConnection"]:
-    """A read-only connection; takes no lock and never waits for a writer. An absent lake is made, empty."""
-    if not _is_postgres(settings) and not settings.catalog_path.exists():
-        with write_lake(settings, "creating the lake"):
+    """A read-only connection; takes no lock and never waits for a writer.
+
+    The exception is a lake that is absent or lacks a declared table or column: it is first brought up to date.
+    """
+    if not _is_complete(settings):
+        with write_lake(settings, "bringing the lake's tables up to date"):
             pass
     with connected(settings, read_only=True) as connection:
         yield connection
+
+
+_complete: set[str] = set()
+"""Catalogs that this process has seen with every declared table and column."""
+
+
+def _is_complete(settings: Settings) -> bool:
+    import duckdb
+
+    if not _is_postgres(settings) and not settings.catalog_path.exists():
+        return False
+    catalog = settings.lake_catalog or str(settings.catalog_path.absolute())
+    if catalog in _complete:
+        return True
+    try:
+        with connected(settings, read_only=True) as connection:
+            present = stored_columns(connection)
+    except duckdb.Error:
+        # Another process may be creating it; if something else is wrong, the writer will say so.
+        return False
+    if all({c.name for c in t.stored_columns} <= present.get((t.schema, t.name), set()) for t in TABLES):
+        _complete.add(catalog)
+    return catalog in _complete
 
 
 def migrate(connection: "DuckDBPyConnection", tables: Sequence[Table]) -> list[str]:

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etl_assets.lake.connection import connected, read_lake, stored_columns, write_lake
+from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.upsert import transaction
 from etl_assets.lake.tables import TABLES, Table
 from etl_assets.settings import Settings
@@ -68,30 +68,33 @@ def publish(settings: Settings, *, now: datetime, extra: Sequence[Copied] = ()) 
     Publishers exclude each other, and each reads the lake inside its turn, so the later snapshot wins.
     """
     with _publisher_turn(settings):
-        _settle_deletes(settings)
         target = settings.warehouse_path
         draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
         try:
-            published = _write_draft(settings, draft, now, extra)
+            published = _write_settled_draft(settings, draft, now, extra)
             draft.chmod(READ_ONLY_MODE)
             # A write-ahead log left by a read-write session would be replayed into the new file.
             _wal(target).unlink(missing_ok=True)
             draft.replace(target)
             _wal(target).unlink(missing_ok=True)
         finally:
-            draft.unlink(missing_ok=True)
-            _wal(draft).unlink(missing_ok=True)
+            _remove(draft)
         return published
 
 
 def published_snapshot(settings: Settings) -> int | None:
-    """The lake snapshot that ``warehouse.duckdb`` shows; None where there is no such file."""
+    """The lake snapshot that ``warehouse.duckdb`` shows; None where there is no such file, or none that can be read."""
     import duckdb
 
     if not settings.warehouse_path.exists():
         return None
-    with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
-        row = connection.execute("SELECT snapshot_id FROM ops.publication").fetchone()
+    # Attached, because duckdb.connect hands a process that still holds the former file that one again.
+    with duckdb.connect() as connection:
+        try:
+            connection.execute(f"ATTACH {_quoted(settings.warehouse_path)} AS warehouse (READ_ONLY)")
+            row = connection.execute("SELECT snapshot_id FROM warehouse.ops.publication").fetchone()
+        except duckdb.Error:
+            return None
     return int(row[0]) if row else None
 
 
@@ -102,8 +105,17 @@ def lake_snapshot(connection: "DuckDBPyConnection") -> int:
     return int(row[0])
 
 
+def _quoted(path: object) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 def _wal(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")
+
+
+def _remove(draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+    _wal(draft).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -118,15 +130,22 @@ def _publisher_turn(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _settle_deletes(settings: Settings) -> None:
-    """Rewrite files that carry deletes, and add columns the lake lacks: a view over Parquet knows neither."""
-    with read_lake(settings) as connection:
-        present = stored_columns(connection)
-        behind = any({c.name for c in t.stored_columns} - present.get((t.schema, t.name), set()) for t in TABLES)
-        tables = [] if behind else _tables_with_deletes(connection)
-    if behind or tables:
-        with write_lake(settings, "rewriting files with deletes for publication") as connection:
-            rewrite_deletes(connection)
+def _write_settled_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Copied]) -> Publication:
+    """The draft of a snapshot without deletes, which a view over Parquet would not know.
+
+    Files that carry deletes are rewritten, and published, under the writers' lock: no revision comes between.
+    """
+    try:
+        return _write_draft(settings, draft, now, extra)
+    except UnsettledDeletesError:
+        _remove(draft)
+    with write_lake(settings, "rewriting files with deletes for publication") as connection:
+        rewrite_deletes(connection)
+        return _write_draft(settings, draft, now, extra)
+
+
+class UnsettledDeletesError(RuntimeError):
+    """The newest snapshot has files with deletes; ``rewrite_deletes`` settles them."""
 
 
 def _tables_with_deletes(connection: "DuckDBPyConnection") -> list[Table]:
@@ -154,8 +173,8 @@ def rewrite_deletes(connection: "DuckDBPyConnection") -> int:
 
 
 def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Copied]) -> Publication:
-    with connected(settings, read_only=True) as connection:
-        connection.execute(f"ATTACH '{str(draft).replace(chr(39), chr(39) * 2)}' AS warehouse")
+    with read_lake(settings) as connection:
+        connection.execute(f"ATTACH {_quoted(draft)} AS warehouse")
         try:
             snapshot = lake_snapshot(connection)
             with transaction(connection):
@@ -172,6 +191,8 @@ def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence
 
 
 def _fill(connection: "DuckDBPyConnection", snapshot: int, extra: Sequence[Copied]) -> int:
+    if unsettled := [t.full_name for t in _tables_with_deletes(connection) if t.published == "view"]:
+        raise UnsettledDeletesError(", ".join(unsettled))
     _create_schemas(connection, extra)
     files = sum(_create_table(connection, table, snapshot) for table in TABLES)
     connection.execute(PRICE_VIEW)
@@ -217,15 +238,8 @@ def _files(connection: "DuckDBPyConnection", table: Table, snapshot: int) -> lis
         [table.name, table.schema, snapshot],
     ).fetchall()
     if any(deletes for _, deletes in rows):
-        raise StaleSnapshotError(table.full_name)
+        raise UnsettledDeletesError(table.full_name)
     return [path for path, _ in rows]
-
-
-class StaleSnapshotError(RuntimeError):
-    """A revision was stored between settling deletes and listing files; publishing again settles it."""
-
-    def __init__(self, table: str) -> None:
-        super().__init__(f"{table} was revised while it was being published; publish again")
 
 
 def _view(connection: "DuckDBPyConnection", table: Table, paths: Sequence[str]) -> str:
@@ -237,7 +251,7 @@ def _view(connection: "DuckDBPyConnection", table: Table, paths: Sequence[str]) 
     schema = ", ".join(
         f"{ids[c.name]}: {{name: '{c.name}', type: '{c.type}', default_value: NULL}}" for c in table.stored_columns
     )
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    listed = ", ".join(_quoted(path) for path in paths)
     return f"SELECT {columns} FROM read_parquet([{listed}], schema = MAP {{{schema}}}, hive_partitioning = false)"
 
 

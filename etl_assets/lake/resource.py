@@ -7,6 +7,7 @@ and says who is waited for.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dagster_duckdb import DuckDBResource
@@ -25,7 +26,7 @@ class Lake(DuckDBResource):  # type: ignore[misc]  # dagster-duckdb ships withou
     def settings(self) -> Settings:
         """The settings that this lake follows."""
         chosen = settings()
-        return chosen.model_copy(update={"etl_data": self.database}) if self.database else chosen
+        return chosen.model_copy(update={"etl_data": Path(self.database)}) if self.database else chosen
 
     @contextmanager
     def get_connection(self, *, read_only: bool = False, purpose: str = "a Dagster run") -> Iterator[Any]:

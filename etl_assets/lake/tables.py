@@ -322,6 +322,7 @@ QUARANTINE = Table(
         Column("run_id", "VARCHAR", "Dagster run that met it first.", provenance=True),
         Column("day", "DATE", "Market day that the run was asked for.", provenance=True),
         Column("collected_at", _TIMES, "When it was met first.", provenance=True),
+        Column("resolved_at", _TIMES, "When the market day was complete all the same; null while it matters."),
     ),
     key=("id",),
     published="copy",

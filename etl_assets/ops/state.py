@@ -6,12 +6,26 @@ file for every commit; not in Dagster's storage, because analysts read it: ``pub
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, Column, DateTime, Float, Integer, MetaData, String, Table, create_engine, delete, inspect
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    create_engine,
+    delete,
+    inspect,
+)
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
@@ -21,11 +35,27 @@ from etl_assets.lake.publish import Copied
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Dialect, Engine
 
 METADATA = MetaData()
 
-_UTC = DateTime(timezone=True)
+
+class _Instant(TypeDecorator[datetime]):
+    """An aware instant. Kept in UTC, because SQLite drops the zone and compares what is left as text."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: "Dialect") -> datetime | None:  # noqa: ARG002
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: "Dialect") -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_UTC = _Instant()
 
 SYNC_RUNS = Table(
     "sync_runs",
@@ -49,7 +79,7 @@ SYNC_RUNS = Table(
     Column("files_refused", Integer, nullable=False, comment="Files refused whole."),
     Column("requests_by_status", JSON, nullable=False, comment="HTTP answers by status."),
     Column("retries", Integer, nullable=False, comment="Requests that were tried again."),
-    Column("bytes_received", Integer, nullable=False, comment="Bytes received."),
+    Column("bytes_received", BigInteger, nullable=False, comment="Bytes received."),
     Column("errors", JSON, nullable=False, comment="What went wrong, one sentence each."),
 )
 
@@ -102,7 +132,8 @@ def _engine(settings: Settings) -> "Engine":
         engine = create_engine(url)
         if engine.dialect.name == "sqlite":
             sqlalchemy_event.listen(engine, "connect", _configure_sqlite)
-        _migrate(engine)
+        with _one_at_a_time(engine):
+            _migrate(engine)
         _engines[url] = engine
     return _engines[url]
 
@@ -110,6 +141,15 @@ def _engine(settings: Settings) -> "Engine":
 def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA busy_timeout = 30000")
+
+
+def _one_at_a_time(engine: "Engine") -> AbstractContextManager[object]:
+    """Processes that open an SQLite file at once make it, its journal and its tables in turn."""
+    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
+        return nullcontext()
+    from filelock import FileLock
+
+    return FileLock(f"{engine.url.database}.lock")
 
 
 def _migrate(engine: "Engine") -> None:
@@ -159,7 +199,7 @@ def load_checkpoint(settings: Settings, name: str, *, now: datetime) -> dict[str
     """Where to resume; None where nothing was saved or it has expired."""
     with _begin(settings) as connection:
         row = connection.execute(select(CHECKPOINTS).where(CHECKPOINTS.c.name == name)).mappings().first()
-    if row is None or _aware(row["expires_at"]) <= now:
+    if row is None or row["expires_at"] <= now:
         return None
     return dict(row["value"])
 
@@ -184,19 +224,14 @@ def sync_runs(settings: Settings) -> list[dict[str, Any]]:
     """All rows of ``ops.sync_runs``, oldest first, instants aware."""
     with _begin(settings) as connection:
         rows = connection.execute(select(SYNC_RUNS).order_by(SYNC_RUNS.c.started_at)).mappings().all()
-    return [{key: _aware(value) for key, value in row.items()} for row in rows]
-
-
-def _aware(value: Any) -> Any:
-    """SQLite hands instants back without their zone; all of ours are UTC."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    return [dict(row) for row in rows]
 
 
 def copies_for_analysts(settings: Settings) -> list[Copied]:
     """What of this database goes into ``warehouse.duckdb``."""
     import pyarrow as pa
 
-    kinds = {"DATETIME": pa.timestamp("us", tz="UTC"), "FLOAT": pa.float64(), "INTEGER": pa.int64()}
+    kinds = {"DATETIME": pa.timestamp("us", tz="UTC"), "FLOAT": pa.float64(), "INTEGER": pa.int64(), "BIGINT": pa.int64()}
     schema = pa.schema([(c.name, kinds.get(str(c.type), pa.string())) for c in SYNC_RUNS.columns])
     rows = [
         {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}

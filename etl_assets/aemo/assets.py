@@ -1,0 +1,312 @@
+"""The market's assets: one a table, partitioned by market day, made complete by ``collect``.
+
+Assets that come from the same report are made together, so that each file is fetched once. What they do is in
+``collect``; what is checked of them in ``checks``; here is only how Dagster sees it.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from etl_assets.aemo.checks import Outcome, inquire, questions
+from etl_assets.aemo.collect import Collection, Job, collect
+from etl_assets.aemo.completeness import State
+from etl_assets.aemo.feeds import REPORTS, Feed, Report, feeds_of
+from etl_assets.aemo.resource import Aemo
+from etl_assets.http import HttpStats
+from etl_assets.lake.connection import read_lake
+from etl_assets.lake.resource import Lake
+from etl_assets.lake.tables import Table
+from etl_assets.ops.state import SyncRun, record_sync_run
+from etl_assets.partitions import MARKET_DAY, partition_days
+from etl_assets.quality.plots import strip
+from etl_assets.settings import Settings
+
+OWNERS = ["team:market-data"]
+GROUP = "market"
+
+BACKFILL_DAYS_PER_RUN = 10
+"""A run costs some 4 s beside its work, and a failed one repeats its days: ten days bound both."""
+
+FETCH_RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""On top of the client's own retries, for outages of a minute; longer ones are the gap sensor's."""
+
+NEMWEB = dg.AssetSpec(
+    "nemweb",
+    group_name=GROUP,
+    description="NEMWeb: AEMO's public files. CURRENT for days, ARCHIVE for 13 months, MMSDM for all of history.",
+    kinds={"csv"},
+    owners=OWNERS,
+    metadata={"address": dg.MetadataValue.url("https://www.nemweb.com.au/Reports/CURRENT/")},
+)
+FIVE_MINUTE_REPORT = dg.AssetSpec(
+    "five_minute_report",
+    group_name=GROUP,
+    description="The 5MIN report behind AEMO's dashboard: the last day of 5-minute values, and forecasts.",
+    kinds={"json"},
+    owners=OWNERS,
+)
+PRICE_AND_DEMAND_FILES = dg.AssetSpec(
+    "price_and_demand_files",
+    group_name=GROUP,
+    description="AEMO's aggregated price and demand files, a month and region each, from 1998.",
+    kinds={"csv"},
+    owners=OWNERS,
+)
+
+_SOURCES = {"5MIN": FIVE_MINUTE_REPORT.key, "PRICE_AND_DEMAND": PRICE_AND_DEMAND_FILES.key}
+
+
+class CollectConfig(dg.Config):
+    """How a collection runs. The defaults suit ticks, backfills and healing alike."""
+
+    as_of: str = ""
+    """The moment to work for, ISO 8601 with offset; empty is now. A tick gives its scheduled time."""
+    reread: bool = False
+    """Fetch what is there already too, to notice revisions."""
+
+    def moment(self) -> datetime:
+        """``as_of`` as an instant."""
+        return datetime.fromisoformat(self.as_of) if self.as_of else datetime.now(UTC)
+
+
+def asset_key(table: Table) -> dg.AssetKey:
+    """``aemo/dispatch_region`` for the table ``aemo.dispatch_region``."""
+    return dg.AssetKey([table.schema, table.name])
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The table's columns as Dagster's panel shows them, with units as tags."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name,
+                c.type,
+                description=c.description,
+                constraints=dg.TableColumnConstraints(nullable=c.name not in table.key),
+                tags={"unit": c.unit.replace("/", "_per_")} if c.unit else {},
+            )
+            for c in table.stored_columns
+        ]
+    )
+
+
+def table_spec(table: Table, **more: Any) -> dg.AssetSpec:
+    """What every asset of a table has: description, columns, kinds, owners, group."""
+    return dg.AssetSpec(
+        asset_key(table),
+        description=f"{table.comment}\n\nOne row per {', '.join(table.key)}. Instants are UTC; a market day is NEM time.",
+        group_name=GROUP,
+        kinds={"python", "duckdb", "parquet"},
+        owners=OWNERS,
+        metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": f"lake.{table.full_name}"},
+        **more,
+    )
+
+
+def _feed_spec(feed: Feed) -> dg.AssetSpec:
+    sources = [NEMWEB.key, *(_SOURCES[name] for name in feed.filled_from)]
+    policy = dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(minutes=20) + max(feed.delay, timedelta()),
+        fail_window=timedelta(hours=1) + max(feed.delay, timedelta()),
+    )
+    return table_spec(feed.table, deps=sources, freshness_policy=policy, skippable=True)
+
+
+def _check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
+    key = asset_key(feed.table)
+    return [partitioned_check(name, key, question.__doc__) for name, question in questions(feed).items()]
+
+
+def partitioned_check(name: str, key: dg.AssetKey, description: str | None) -> dg.AssetCheckSpec:
+    """A check with a result for each market day. Dagster 1.13 calls that a preview; its minor version is pinned."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Specifying a partitions_def on an AssetCheckSpec")
+        return dg.AssetCheckSpec(name, asset=key, description=description, partitions_def=MARKET_DAY)
+
+
+def report_assets(report: Report) -> dg.AssetsDefinition:
+    """The assets that one report supplies, collected together."""
+    feeds = feeds_of(report)
+
+    @dg.multi_asset(
+        name=f"collect_{report.name.lower()}",
+        specs=[_feed_spec(feed) for feed in feeds],
+        check_specs=[spec for feed in feeds for spec in _check_specs(feed)],
+        partitions_def=MARKET_DAY,
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.multi_run(BACKFILL_DAYS_PER_RUN),
+        retry_policy=FETCH_RETRIES,
+    )
+    def _collect(
+        context: dg.AssetExecutionContext, config: CollectConfig, lake: Lake, aemo: Aemo
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        selected = [feed for feed in feeds if asset_key(feed.table) in context.selected_asset_keys]
+        job = Job(selected, partition_days(context.partition_keys), config.moment(), context.run_id, config.reread)
+        started = datetime.now(UTC)
+        with aemo.client() as http:
+            results = collect(lake.settings, http, job)
+            stats = http.stats.snapshot()
+        for result in results:
+            record_sync_run(lake.settings, sync_run(result, job, stats, started))
+        raise_if_failed(results, job)
+        for result in results:
+            yield _materialized(context, lake.settings, result, job)
+
+    return _collect
+
+
+def sync_run(result: Collection, job: Job, stats: HttpStats, started: datetime) -> SyncRun:
+    """The run's record for ``ops.sync_runs``."""
+    account, finished = result.account, datetime.now(UTC)
+    return SyncRun(
+        run_id=job.run_id,
+        dataset=result.feed.name,
+        partition=_span(job.days),
+        started_at=started,
+        finished_at=finished,
+        duration_seconds=(finished - started).total_seconds(),
+        fetched=account.fetched,
+        **account.parts,
+        missing_before=result.missing_before,
+        missing_after=result.missing_after,
+        files_read=result.files_read,
+        files_refused=len(result.refused),
+        requests_by_status=stats.requests_by_status,
+        retries=stats.retries,
+        bytes_received=stats.bytes,
+        errors=tuple(result.errors),
+    )
+
+
+def _span(days: Sequence[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def raise_if_failed(results: Sequence[Collection], job: Job) -> None:
+    """Fail the run where a source failed and overdue intervals are missing for it; both are in the message."""
+    errors = list(dict.fromkeys(error for result in results for error in result.errors))
+    overdue = sum(len(status.lacking) for result in results for status in result.after)
+    if errors and overdue:
+        raise dg.Failure(
+            description=f"{job.report.name} {_span(job.days)}: {overdue} intervals are missing because: {'; '.join(errors)}",
+            metadata={"intervals_missing": overdue, "errors": dg.MetadataValue.json(errors)},
+        )
+
+
+def _materialized(
+    context: dg.AssetExecutionContext, settings: Settings, result: Collection, job: Job
+) -> dg.MaterializeResult[None]:
+    """The result for Dagster: metadata of the run, and for each market day its rows, its strip and its checks."""
+    key = asset_key(result.feed.table)
+    by_day = {str(day): _evaluate(settings, result, day, job.now) for day in job.days}
+    several = len(by_day) > 1
+    selected = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
+    reported: list[dg.AssetCheckResult] = []
+    for partition, (metadata, outcomes) in by_day.items():
+        wanted = {name: outcome for name, outcome in outcomes.items() if name in selected}
+        if several:
+            context.add_asset_metadata(asset_key=key, partition_key=partition, metadata=metadata)
+            _report_each(context, key, partition, wanted)
+        else:
+            reported = [check_result(key, name, outcome) for name, outcome in wanted.items()]
+    if several:
+        reported = _summaries(key, selected, [outcomes for _, outcomes in by_day.values()])
+    single = {} if several else next(iter(by_day.values()))[0]
+    return dg.MaterializeResult(asset_key=key, metadata={**account_metadata(result), **single}, check_results=reported)
+
+
+def _evaluate(
+    settings: Settings, result: Collection, day: date, now: datetime
+) -> tuple[dict[str, Any], dict[str, Outcome]]:
+    with read_lake(settings) as lake:
+        asked = inquire(lake, result.feed, day, now)
+        outcomes = {name: question(asked) for name, question in questions(result.feed).items()}
+        row = lake.execute(
+            f"SELECT count(*) FROM {result.feed.table.lake_name} WHERE market_day = $day", {"day": day}
+        ).fetchone()
+    status = asked.status
+    metadata = {
+        "dagster/partition_row_count": int(row[0]) if row else 0,
+        "intervals_complete": status.count(State.COMPLETE),
+        "intervals_missing": len(status.lacking),
+        "day": dg.MetadataValue.md(strip([s.value for s in status.states.values()], f"{day} by interval")),
+    }
+    return metadata, outcomes
+
+
+def account_metadata(result: Collection) -> dict[str, Any]:
+    """The account of every record, and what went wrong, for a run's metadata."""
+    account = result.account
+    metadata: dict[str, Any] = {
+        "records_fetched": account.fetched,
+        **{f"records_{name}": count for name, count in account.parts.items()},
+        "files_read": result.files_read,
+    }
+    if result.rows_by_source:
+        metadata["rows_by_source"] = dg.MetadataValue.json(dict(result.rows_by_source))
+    if result.refused:
+        metadata["files_refused"] = dg.MetadataValue.json([f"{f.source_file}: {f.reason}" for f in result.refused])
+    if result.warnings:
+        metadata["footers_that_do_not_fit"] = dg.MetadataValue.json(
+            [f"{f.source_file}: {f.reason}" for f in result.warnings]
+        )
+    if result.errors:
+        metadata["errors"] = dg.MetadataValue.json(result.errors)
+    return metadata
+
+
+def _severity(outcome: Outcome) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if outcome.is_error else dg.AssetCheckSeverity.WARN
+
+
+def _check_metadata(outcome: Outcome) -> dict[str, Any]:
+    pictures = {name: dg.MetadataValue.md(text) for name, text in outcome.pictures.items()}
+    return {**outcome.metadata, **pictures}
+
+
+def check_result(key: dg.AssetKey, name: str, outcome: Outcome) -> dg.AssetCheckResult:
+    """An outcome as Dagster takes it."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=name,
+        passed=outcome.passed,
+        severity=_severity(outcome),
+        description=outcome.description,
+        metadata=_check_metadata(outcome),
+    )
+
+
+def _report_each(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcomes: dict[str, Outcome]
+) -> None:
+    """Record a day's checks under its partition: a run over a range would record them once, without one."""
+    for name, outcome in outcomes.items():
+        context.instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=name,
+                passed=outcome.passed,
+                partition=partition,
+                severity=_severity(outcome),
+                description=outcome.description,
+                metadata={n: dg.MetadataValue.text(v) if isinstance(v, str) else v for n, v in _check_metadata(outcome).items()},
+            )
+        )
+
+
+def _summaries(key: dg.AssetKey, selected: set[str], days: Sequence[dict[str, Outcome]]) -> list[dg.AssetCheckResult]:
+    results = []
+    for name in sorted(selected):
+        failed = [outcomes[name] for outcomes in days if not outcomes[name].passed]
+        description = f"{len(days) - len(failed)} of {len(days)} days passed"
+        is_error = any(outcome.is_error for outcome in failed)
+        results.append(check_result(key, name, Outcome(not failed, description, is_error=is_error)))
+    return results
+
+
+MARKET_ASSETS: list[dg.AssetsDefinition] = [report_assets(report) for report in REPORTS]
+EXTERNAL_SOURCES: list[dg.AssetSpec] = [NEMWEB, FIVE_MINUTE_REPORT, PRICE_AND_DEMAND_FILES]

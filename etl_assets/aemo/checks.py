@@ -1,0 +1,199 @@
+"""What should be true of a market day, asked of the lake after each collection.
+
+Pure questions and answers: Dagster's names for them are in ``assets``. A check asks in SQL and answers the reader's
+next question in its metadata: how many were expected, how many found, the first offenders, and a query for all.
+A closed day that falls short is an error; an open one only warns.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from etl_assets.aemo.completeness import DayStatus, State, day_statuses
+from etl_assets.aemo.feeds import (
+    DISPATCH_REGION_FEED,
+    MARKET_FLOOR,
+    TRADING_PRICE_FEED,
+    UNIT_SCADA_FEED,
+    Feed,
+    market_cap,
+)
+from etl_assets.lake.tables import QUARANTINE, Table
+from etl_assets.quality.plots import legend, strip
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+IDENTITY_TOLERANCE_MW = 0.02
+"""Rounding of five published figures: held by all of 49,000 rows from 2018 to 2026."""
+
+USUAL_SHARE_OF_UNITS = 0.9
+"""Units come and go over months; an interval that lacks a tenth of a day's usual units lost them on the way."""
+
+FIRST_OFFENDERS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one check for one market day. ``is_error`` is false where a person should merely look."""
+
+    passed: bool
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_error: bool = True
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What a check is asked about: a feed's market day, as of a moment, in an open lake."""
+
+    lake: "DuckDBPyConnection"
+    status: DayStatus
+
+    @property
+    def feed(self) -> Feed:
+        """The feed."""
+        return self.status.feed
+
+    @property
+    def day(self) -> date:
+        """The market day."""
+        return self.status.day
+
+
+Question = Callable[[Inquiry], Outcome]
+
+
+def inquire(lake: "DuckDBPyConnection", feed: Feed, day: date, now: datetime) -> Inquiry:
+    """Everything that a feed's checks need to know about a market day."""
+    return Inquiry(lake, day_statuses(lake, feed, [day], now)[0])
+
+
+def intervals_are_complete(asked: Inquiry) -> Outcome:
+    """Every interval that should be there by now is there, with all its entities."""
+    status = asked.status
+    counts = {state.value: status.count(state) for state in State}
+    missing = [end for end, entities in status.lacking.items() if entities == ("*",)]
+    passed = not status.lacking
+    return Outcome(
+        passed=passed,
+        description=f"{asked.feed.name} {asked.day}: {legend(counts)} of {len(status.states)} intervals",
+        metadata={
+            "intervals_expected_by_now": len(status.states) - status.count(State.EXPECTED),
+            "intervals_complete": status.count(State.COMPLETE),
+            "intervals_provisional": status.count(State.PROVISIONAL),
+            "intervals_missing": len(missing),
+            "first_missing": ", ".join(f"{end:%H:%M}" for end in missing[:FIRST_OFFENDERS]) or "none",
+            "query": f"SELECT * FROM quality.gaps WHERE dataset = '{asked.feed.name}' AND healed_at IS NULL",
+        },
+        is_error=status.is_closed,
+        pictures={"day": strip([s.value for s in status.states.values()], f"{asked.day} by interval")},
+    )
+
+
+def entities_are_all_there(asked: Inquiry) -> Outcome:
+    """An interval that is there has every region, interconnector, or region and estimate."""
+    partial = {end: lacking for end, lacking in asked.status.lacking.items() if lacking != ("*",)}
+    lacking = sorted({entity for entities in partial.values() for entity in entities})
+    return Outcome(
+        passed=not partial,
+        description=f"{len(partial)} intervals lack {', '.join(lacking)}" if partial else "every interval has them all",
+        metadata={
+            "expected": ", ".join(asked.feed.entities),
+            "intervals_lacking_some": len(partial),
+            "first_intervals": ", ".join(f"{end:%H:%M}" for end in list(partial)[:FIRST_OFFENDERS]) or "none",
+        },
+        is_error=asked.status.is_closed,
+    )
+
+
+def keys_are_unique(asked: Inquiry) -> Outcome:
+    """No row is there twice."""
+    table = asked.feed.table
+    key = ", ".join(table.key)
+    sql = f"SELECT {key}, count(*) AS rows FROM {table.lake_name} WHERE market_day = $day GROUP BY {key} HAVING rows > 1"
+    found = asked.lake.execute(sql, {"day": asked.day}).fetchall()
+    return _no_offenders(found, "keys with more than one row", _analysts_query(sql, asked.day, table))
+
+
+def nothing_is_quarantined(asked: Inquiry) -> Outcome:
+    """No record or file of the day's collections lies in quarantine unresolved."""
+    sql = (
+        f"SELECT source, reason FROM {QUARANTINE.lake_name} "
+        "WHERE dataset = $dataset AND day = $day AND resolved_at IS NULL ORDER BY collected_at"
+    )
+    found = asked.lake.execute(sql, {"dataset": asked.feed.name, "day": asked.day}).fetchall()
+    query = f"SELECT * FROM quality.quarantine WHERE dataset = '{asked.feed.name}' AND day = '{asked.day}'"
+    return _no_offenders(found, "records or files in quarantine", query, is_error=False)
+
+
+def price_is_within_cap(asked: Inquiry) -> Outcome:
+    """Prices lie between the market floor and the cap of the day's financial year. Negative prices are real."""
+    cap = market_cap(asked.day)
+    found = _ask(asked, "price_within_cap", floor=MARKET_FLOOR, cap=cap)
+    return _no_offenders(found, f"prices outside {MARKET_FLOOR:g} to {cap:g} AUD/MWh", _sql("price_within_cap"))
+
+
+def energy_identity_holds(asked: Inquiry) -> Outcome:
+    """Generation and demand response, less load and demand, is the net interchange, within 0.02 MW."""
+    found = _ask(asked, "energy_identity_holds", tolerance=IDENTITY_TOLERANCE_MW)
+    return _no_offenders(found, "regions out of balance", _sql("energy_identity_holds"), is_error=False)
+
+
+def prices_agree_across_sources(asked: Inquiry) -> Outcome:
+    """The dispatch price rounded half up to cents is the trading price and the aggregated price."""
+    found = _ask(asked, "prices_agree")
+    compared = found[0][7] if found else 0
+    outcome = _no_offenders([row[:7] for row in found if row[8]], "prices that differ", _sql("prices_agree"))
+    return Outcome(
+        outcome.passed, outcome.description, {**outcome.metadata, "prices_compared": compared}, asked.status.is_closed
+    )
+
+
+def units_report_steadily(asked: Inquiry) -> Outcome:
+    """No interval lacks a tenth of the units that the day's other intervals have."""
+    found = _ask(asked, "units_report_steadily", share=USUAL_SHARE_OF_UNITS)
+    return _no_offenders(found, "intervals with few units", _sql("units_report_steadily"), is_error=False)
+
+
+def questions(feed: Feed) -> dict[str, Question]:
+    """The checks of a feed, by name."""
+    asked: list[Question] = [intervals_are_complete, keys_are_unique, nothing_is_quarantined]
+    if feed.entities:
+        asked.append(entities_are_all_there)
+    if feed is DISPATCH_REGION_FEED:
+        asked += [price_is_within_cap, energy_identity_holds]
+    if feed is TRADING_PRICE_FEED:
+        asked.append(prices_agree_across_sources)
+    if feed is UNIT_SCADA_FEED:
+        asked.append(units_report_steadily)
+    return {question.__name__: question for question in asked}
+
+
+def _ask(asked: Inquiry, name: str, **parameters: object) -> list[tuple[Any, ...]]:
+    return asked.lake.execute(_sql(name), {"day": asked.day, **parameters}).fetchall()
+
+
+def _sql(name: str) -> str:
+    return (files("etl_assets.aemo") / "sql" / f"{name}.sql").read_text()
+
+
+def _analysts_query(sql: str, day: date, table: Table) -> str:
+    return sql.replace("$day", f"'{day}'").replace(table.lake_name, table.full_name)
+
+
+def _no_offenders(found: list[tuple[Any, ...]], what: str, query: str, *, is_error: bool = True) -> Outcome:
+    first = "; ".join(" ".join(_text(value) for value in row) for row in found[:FIRST_OFFENDERS])
+    return Outcome(
+        passed=not found,
+        description=f"{len(found)} {what}" + (f": {first}" if first else ""),
+        metadata={"found": len(found), "first": first or "none", "query": query.replace("lake.", "")},
+        is_error=is_error,
+    )
+
+
+def _text(value: object) -> str:
+    return value.isoformat(" ", "minutes") if isinstance(value, datetime) else str(value)

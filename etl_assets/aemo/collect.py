@@ -1,0 +1,331 @@
+"""Make the lake complete for some market days: compare, fetch the difference, store it, account for every record.
+
+The 5-minute tick, the healing of a gap, a retry after a crash and a backfill of years are this one function. What
+is missing decides what is fetched, and each batch is stored before the next is fetched, so a killed run leaves
+nothing to undo and its successor goes on where it stopped.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from etl_assets.aemo.completeness import DayStatus, State, day_statuses
+from etl_assets.aemo.dashboard import fetch_5min
+from etl_assets.aemo.feeds import Feed, Report
+from etl_assets.aemo.ladder import Ladder, Offer, Source, cheapest
+from etl_assets.aemo.members import Member, members
+from etl_assets.aemo.mms import RefusedFile, read_mms
+from etl_assets.aemo.nemweb import NemWeb, RemoteFile
+from etl_assets.aemo.price_and_demand import fetch_month, read_price_and_demand
+from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, within
+from etl_assets.http import Blocked, HttpClient, NotThere, SourceError
+from etl_assets.lake.connection import read_lake, write_lake
+from etl_assets.lake.tables import QUARANTINE
+from etl_assets.lake.upsert import QuarantinedRecord, UpsertCounts, in_days, quarantine, transaction, upsert
+from etl_assets.market_time import DAY
+from etl_assets.quality.gaps import differ, open_gaps, record_gaps
+from etl_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MAX_ROUNDS = 3
+"""Plan, fetch, look again: once for what was offered, once for what that lacked, once for neighbouring archives."""
+
+REPORT_SPAN = 2 * DAY
+"""The 5MIN report holds 24 hours today, and held 48 in 2021; for older gaps alone it is not asked."""
+
+FILES_AT_ONCE = 96
+"""Small files that are stored together: a third of a day, some 6 MB of text."""
+
+
+@dataclass
+class Account:
+    """What became of every record read for one dataset: ``fetched`` is the sum of the others.
+
+    A record is one row of the table as one file gave it, or one line that could not be read.
+    """
+
+    dataset: str
+    fetched: int = 0
+    filtered: int = 0
+    invalid: int = 0
+    duplicate: int = 0
+    unchanged: int = 0
+    inserted: int = 0
+    updated: int = 0
+
+    def add(self, counts: UpsertCounts) -> None:
+        """Add what the lake did with a batch."""
+        self.duplicate += counts.duplicate
+        self.unchanged += counts.unchanged
+        self.inserted += counts.inserted
+        self.updated += counts.updated
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The categories that ``fetched`` is made of."""
+        names = ("filtered", "invalid", "duplicate", "unchanged", "inserted", "updated")
+        return {name: getattr(self, name) for name in names}
+
+    def check(self) -> None:
+        """Raise ``RuntimeError`` where a record is unaccounted for: then a number in this account is wrong."""
+        if self.fetched != sum(self.parts.values()):
+            raise RuntimeError(f"{self.dataset}: {self.fetched} records were fetched, but the account says {self.parts}")
+
+
+@dataclass
+class Collection:
+    """What a collection did for one feed: account, the days before and after, sources, and what went wrong."""
+
+    feed: Feed
+    account: Account
+    before: list[DayStatus]
+    after: list[DayStatus] = field(default_factory=list)
+    rows_by_source: Counter[str] = field(default_factory=Counter)
+    files_read: int = 0
+    refused: list[RefusedFile] = field(default_factory=list)
+    warnings: list[RefusedFile] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def missing_before(self) -> int:
+        """Due intervals that were not complete when the collection began."""
+        return sum(len(status.wanted) for status in self.before)
+
+    @property
+    def missing_after(self) -> int:
+        """Due intervals that are still not complete."""
+        return sum(len(status.wanted) for status in self.after)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One collection: which report's feeds, which market days, as of when, for which run.
+
+    ``reread`` fetches what is there already as well, to notice revisions.
+    """
+
+    feeds: Sequence[Feed]
+    days: Sequence[date]
+    now: datetime
+    run_id: str
+    reread: bool = False
+
+    @property
+    def report(self) -> Report:
+        """The report that supplies these feeds."""
+        return self.feeds[0].report
+
+
+def collect(settings: Settings, http: HttpClient, job: Job) -> list[Collection]:
+    """Make the lake complete for the job's market days, as far as the sources allow.
+
+    A source that fails does not stop the others; what went wrong is in ``errors`` of each result, and the caller
+    decides whether that fails the run.
+    """
+    return _Collector(settings, http, job).run()
+
+
+class _Collector:
+    def __init__(self, settings: Settings, http: HttpClient, job: Job) -> None:
+        self.settings = settings
+        self.http = http
+        self.job = job
+        self.nemweb = NemWeb(settings.nemweb_url, http)
+        before = self._statuses()
+        self.results = {f.name: Collection(f, Account(f.name), before[f.name], before[f.name]) for f in job.feeds}
+        self.errors: list[str] = []
+
+    def run(self) -> list[Collection]:
+        self._climb()
+        self._fill()
+        self._settle()
+        for result in self.results.values():
+            result.errors += self.errors
+            result.account.check()
+        return list(self.results.values())
+
+    def _statuses(self) -> dict[str, list[DayStatus]]:
+        with read_lake(self.settings) as lake:
+            return {f.name: day_statuses(lake, f, self.job.days, self.job.now) for f in self.job.feeds}
+
+    def _look_again(self) -> None:
+        for name, statuses in self._statuses().items():
+            self.results[name].after = statuses
+
+    def _wanted(self) -> set[datetime]:
+        return {end for result in self.results.values() for status in result.after for end in status.wanted}
+
+    def _climb(self) -> None:
+        """Fetch from the rungs of the ladder until nothing is missing or nothing more is offered."""
+        ladder = Ladder(self.nemweb, self.job.report, self.job.feeds, self.job.now)
+        tried: set[str] = set()
+        for round_number in range(MAX_ROUNDS):
+            wanted = self._wanted()
+            if self.job.reread and round_number == 0:
+                wanted = {end for f in self.job.feeds for day in self.job.days for end in f.due(day, self.job.now)}
+            try:
+                offers = ladder.offers(wanted, widened=round_number > 0) if wanted else []
+            except SourceError as error:
+                self.errors.append(str(error))
+                return
+            chosen = cheapest([o for o in offers if not tried & {f.url for f in o.files}], wanted)
+            if not chosen:
+                return
+            for batch in _batches(chosen):
+                tried |= {f.url for offer in batch for f in offer.files}
+                if not self._take(batch):
+                    return
+            self._look_again()
+
+    def _take(self, batch: Sequence[Offer]) -> bool:
+        """Fetch, read and store some offers of one source; false where the source refuses us."""
+        files = [f for offer in batch for f in offer.files]
+        found, blocked = self._fetch(files)
+        tables = [part.mms for f in self.job.feeds for part in f.parts]
+        reading = read_mms(found, tables, footer=self.settings.mms_footer)
+        rows = {f.name: rows_of(f, reading, batch[0].source) for f in self.job.feeds}
+        self._store(rows, quarantined(self.job.feeds, reading.invalid, reading.refused), batch[0].source)
+        for result in self.results.values():
+            result.files_read += reading.files
+            result.refused += reading.refused
+            result.warnings += reading.warnings
+        return not blocked
+
+    def _fetch(self, files: Sequence[RemoteFile]) -> tuple[Iterator[Member], bool]:
+        """The members of some files, fetched side by side. One that rolled off is passed over."""
+        blocked = False
+        bodies: list[tuple[str, bytes]] = []
+        with ThreadPoolExecutor(self.settings.http_concurrency) as pool:
+            futures = [(file, pool.submit(self.nemweb.read, file)) for file in files]
+            for file, future in futures:
+                try:
+                    bodies.append((file.name, future.result()))
+                except NotThere:
+                    continue
+                except SourceError as error:
+                    self.errors.append(str(error))
+                    if isinstance(error, Blocked):
+                        blocked = True
+                        pool.shutdown(cancel_futures=True)
+                        break
+        return (member for name, body in bodies for member in members(name, body)), blocked
+
+    def _store(
+        self,
+        rows: dict[str, pa.Table],
+        rejected: Sequence[tuple[Feed, QuarantinedRecord, bool]],
+        source: Source,
+        *,
+        second_rate: bool = False,
+    ) -> None:
+        """Everything of a batch in one transaction: rows, their revisions, and what could not be accepted."""
+        job = self.job
+        with write_lake(self.settings, f"storing {job.report.name}") as lake, transaction(lake):
+            for f in job.feeds:
+                if f.name not in rows:
+                    continue
+                account = self.results[f.name].account
+                kept = within(rows[f.name], f.table, job.days)
+                counts = upsert(
+                    lake, f.table, collected(kept, job.now), now=job.now, mode="fill" if second_rate else "revise"
+                )
+                account.fetched += rows[f.name].num_rows
+                account.filtered += rows[f.name].num_rows - kept.num_rows
+                account.add(counts)
+                self.results[f.name].rows_by_source[source.value] += counts.inserted + counts.updated
+            quarantine(lake, [r for _, r, _ in rejected], run_id=job.run_id, day=job.days[-1], now=job.now)
+        for f, _, is_record in rejected:
+            self.results[f.name].account.fetched += is_record
+            self.results[f.name].account.invalid += is_record
+
+    def _fill(self) -> None:
+        """Ask the second-rate sources for overdue intervals that no rung supplied."""
+        for f in self.job.feeds:
+            for name, fill in (("5MIN", self._fill_from_5min), ("PRICE_AND_DEMAND", self._fill_from_months)):
+                gaps = {end for s in self.results[f.name].after for end in s.lacking if f.is_overdue(end, self.job.now)}
+                if name in f.filled_from and gaps:
+                    try:
+                        fill(f, gaps)
+                    except SourceError as error:
+                        self.errors.append(str(error))
+                    self._look_again()
+
+    def _fill_from_5min(self, f: Feed, gaps: set[datetime]) -> None:
+        if not self.settings.aemo_api_url or all(self.job.now - end > REPORT_SPAN for end in gaps):
+            return
+        report = fetch_5min(self.http, self.settings.aemo_api_url, self.settings.aemo_api_headers, self.job.now)
+        rows = report.actual.append_column("intervention", pa.array([0] * report.actual.num_rows, pa.int32()))
+        rows = rows.append_column("source_file", pa.array(["5MIN"] * rows.num_rows, pa.string()))
+        rejected = [
+            (f, QuarantinedRecord(f.name, f"5MIN row {r.line}", r.raw, r.reason), True) for r in report.invalid
+        ]
+        self._store({f.name: stamped(rows, Source.FIVE_MINUTE)}, rejected, Source.FIVE_MINUTE, second_rate=True)
+
+    def _fill_from_months(self, f: Feed, gaps: set[datetime]) -> None:
+        closed = {s.day for s in self.results[f.name].after if s.is_closed and gaps & s.lacking.keys()}
+        for month in sorted({day.replace(day=1) for day in closed}):
+            for region in f.entities:
+                self._fill_from_month(f, month, region)
+
+    def _fill_from_month(self, f: Feed, month: date, region: str) -> None:
+        try:
+            name, body = fetch_month(self.http, self.settings.price_and_demand_url, month, region)
+        except NotThere:
+            return
+        rows, invalid = read_price_and_demand(name, body)
+        rows = rows.drop_columns(["period_type"])
+        rows = rows.append_column("intervention", pa.array([0] * rows.num_rows, pa.int32()))
+        rows = rows.append_column("source_file", pa.array([name] * rows.num_rows, pa.string()))
+        rejected = [
+            (f, QuarantinedRecord(f.name, f"{name} line {r.line}", r.raw, r.reason), True) for r in invalid
+        ]
+        rows = stamped(rows, Source.PRICE_AND_DEMAND, f.constants)
+        self._store({f.name: rows}, rejected, Source.PRICE_AND_DEMAND, second_rate=True)
+
+    def _settle(self) -> None:
+        """Bring the record of gaps, and of quarantined records that matter no more, to what was found."""
+        for f in self.job.feeds:
+            after = self.results[f.name].after
+            gaps = [gap for status in after for gap in status.gaps]
+            whole = [s.day for s in after if s.is_closed and s.count(State.COMPLETE) == len(s.states)]
+            with read_lake(self.settings) as lake:
+                stale = differ(open_gaps(lake, f.name, self.job.days), gaps)
+                resolvable = bool(_open_quarantine(lake, f, whole))
+            if stale or resolvable:
+                with write_lake(self.settings, f"recording gaps of {f.name}") as lake, transaction(lake):
+                    record_gaps(lake, f.name, self.job.days, gaps, now=self.job.now)
+                    _resolve(lake, f, whole, self.job.now)
+
+
+def _batches(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
+    """Offers to be stored together: small files of one source by the third of a day, large ones singly."""
+    batch: list[Offer] = []
+    for offer in offers:
+        full = len(batch) == FILES_AT_ONCE or (batch and batch[0].source is not offer.source)
+        if batch and (full or offer.source is not Source.CURRENT):
+            yield batch
+            batch = []
+        batch.append(offer)
+    if batch:
+        yield batch
+
+
+def _open_quarantine(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date]) -> list[str]:
+    rows = lake.execute(
+        f"SELECT id FROM {QUARANTINE.lake_name} WHERE dataset = ? AND resolved_at IS NULL AND {in_days(days, 'day')}",
+        [feed.name],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _resolve(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date], now: datetime) -> None:
+    ids = _open_quarantine(lake, feed, days)
+    if ids:
+        upsert(lake, QUARANTINE, pa.table({"id": ids, "resolved_at": [now] * len(ids)}), now=now)

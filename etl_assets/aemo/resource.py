@@ -1,0 +1,19 @@
+"""The market operator as a Dagster resource: an HTTP client with the project's manners, opened late, closed early."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from etl_assets.http import HttpClient
+from etl_assets.settings import settings
+
+
+class Aemo(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's base is generic over what it yields
+    """Access to AEMO's sites, or to a local mirror of them, as the settings say."""
+
+    @contextmanager
+    def client(self) -> Iterator[HttpClient]:
+        """One client for one collection, so that its counters are the collection's own."""
+        with HttpClient(settings()) as http:
+            yield http

@@ -1,0 +1,36 @@
+-- Prices of a market day that differ between sources. The dispatch price, rounded half up to cents, is the trading
+-- price and the aggregated price; the dispatch demand is the aggregated demand.
+WITH dispatched AS (
+    SELECT
+        interval_end,
+        region_id,
+        -- Rounding half up needs decimals: halves are not exact in binary.
+        CAST(sign(rrp) * floor(abs(CAST(rrp AS DECIMAL(18, 5))) * 100 + 0.5) / 100 AS DECIMAL(18, 2)) AS price,
+        total_demand
+    FROM lake.aemo.dispatch_region
+    WHERE market_day = $day AND intervention = 0
+),
+others AS (
+    SELECT 'trading_price' AS source, interval_end, region_id, rrp, CAST(NULL AS DOUBLE) AS total_demand
+    FROM lake.aemo.trading_price
+    WHERE market_day = $day
+    UNION ALL
+    SELECT 'price_and_demand', interval_end, region_id, rrp, total_demand
+    FROM lake.aemo.price_and_demand
+    WHERE market_day = $day
+)
+SELECT
+    interval_end,
+    region_id,
+    others.source,
+    dispatched.price AS dispatch_price,
+    others.rrp AS other_price,
+    dispatched.total_demand AS dispatch_demand,
+    others.total_demand AS other_demand,
+    count(*) OVER () AS compared,
+    dispatched.price <> CAST(others.rrp AS DECIMAL(18, 2))
+        OR coalesce(dispatched.total_demand <> others.total_demand, false) AS differs
+FROM dispatched
+JOIN others USING (interval_end, region_id)
+QUALIFY differs OR row_number() OVER () = 1
+ORDER BY differs DESC, interval_end, region_id

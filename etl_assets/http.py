@@ -1,0 +1,303 @@
+"""The one way out: every HTTP request of the project goes through ``HttpClient``.
+
+Here: time-outs, retries, the whole-body check, counters for the run record, and the errors a caller meets.
+Not here: what an answer means. That is the business of the module that asked.
+
+An answer counts as received when its body was read to the end: a cut body is a transport error, and retried.
+Addresses in errors and log lines carry neither query values nor credentials.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self, cast
+
+import httpx
+from httpx_retries import Retry, RetryTransport
+
+from etl_assets.settings import Settings
+
+RETRIED_STATUSES = (403, 408, 429, 500, 502, 503, 504)
+"""403 is how AEMO's front door (Akamai) limits a rate; the others are the usual transient ones."""
+
+LONGEST_PAUSE_S = 60.0
+"""A Retry-After is honoured up to here; one that asks for an hour fails the run."""
+
+BODY_PATIENCE = 20
+"""A body may take this many time-outs in all. Without it a dripping server holds a run for ever."""
+
+MAX_BODY_BYTES = 1 << 30
+"""The largest file read whole (a month of unit SCADA) is some 60 MB; 1 GiB is an accident or an attack."""
+
+
+class SourceError(Exception):
+    """A source did not give what was asked of it: what happened, where, and what to do.
+
+    ``url`` is free of query values and credentials; ``status`` is None where no answer came.
+    """
+
+    hint = "Look at the address and headers in the settings."
+
+    def __init__(self, problem: str, url: str, status: int | None = None, hint: str = "") -> None:
+        self.url = shown(url)
+        self.status = status
+        self.hint = hint or self.hint
+        super().__init__(f"{problem}: {self.url}. {self.hint}")
+
+
+class NotThere(SourceError):  # noqa: N818 - a state of the source, and named so throughout the project
+    """The source has no such file (404, 410): never published, not yet, or rolled off. Not retried."""
+
+    hint = "It may not be published yet, or may have moved to the archive."
+
+
+class Blocked(SourceError):  # noqa: N818
+    """The source refuses us (403) after all retries."""
+
+    hint = "Wait, lower HTTP_CONCURRENCY, and see that HTTP_USER_AGENT is a browser's."
+
+
+class Unavailable(SourceError):  # noqa: N818
+    """No usable answer after all retries: 5xx, 429, time-out, network, cut body."""
+
+    hint = "Try again later; if it lasts, see the source's status and HTTP_TIMEOUT."
+
+
+class Unintelligible(SourceError):  # noqa: N818
+    """An answer came, but it is not what was asked for, such as HTML with status 200 in place of a zip."""
+
+    hint = "Open the address in a browser: the source may show a notice, or its format may have changed."
+
+
+class Expect(StrEnum):
+    """What kind of body the caller can read."""
+
+    ANY = "anything"
+    ZIP = "a zip archive"
+    CSV = "CSV text"
+    JSON = "JSON"
+    HTML = "an HTML page"
+
+    def met_by(self, body: bytes) -> bool:
+        """Whether the first bytes are of this kind. An empty body is neither a zip, CSV, nor a page."""
+        start = body[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
+        match self:
+            case Expect.ZIP:
+                return start.startswith(b"PK")
+            case Expect.CSV:
+                return bool(start) and not start.startswith(b"<")
+            case Expect.JSON:
+                return not start.startswith(b"<")
+            case Expect.HTML:
+                return start.startswith(b"<")
+        return True
+
+
+@dataclass
+class HttpStats:
+    """Counters of one client, safe to use from several threads.
+
+    ``requests_by_status`` counts every try under its status, or ``timeout`` or ``network`` where none came;
+    ``bytes`` is what came over the wire; ``seconds`` is the sum over tries, so it may exceed the wall clock.
+    """
+
+    requests_by_status: dict[str, int] = field(default_factory=Counter)
+    retries: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def count(self, outcome: str, size: int, seconds: float, *, again: bool) -> None:
+        """Add one try."""
+        with self._lock:
+            self.requests_by_status[outcome] = self.requests_by_status.get(outcome, 0) + 1
+            self.retries += again
+            self.bytes += size
+            self.seconds += seconds
+
+    def snapshot(self) -> "HttpStats":
+        """A copy that no longer changes."""
+        with self._lock:
+            return HttpStats(dict(self.requests_by_status), self.retries, self.bytes, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer with a status below 300. ``body`` is decoded from any content encoding."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpClient:
+    """HTTP with the project's manners. Threads may share one; close it, or use it in a ``with``."""
+
+    def __init__(self, settings: Settings, transport: httpx.BaseTransport | None = None) -> None:
+        self.stats = HttpStats()
+        slots = settings.http_concurrency
+        timeout = settings.http_timeout.total_seconds()
+        limits = httpx.Limits(max_connections=slots, max_keepalive_connections=slots)
+        self._retry = Retry(
+            total=settings.http_retries,
+            status_forcelist=RETRIED_STATUSES,
+            backoff_factor=settings.http_backoff,
+            backoff_jitter=0.5,
+            max_backoff_wait=LONGEST_PAUSE_S,
+        )
+        whole = _WholeBodies(
+            transport or httpx.HTTPTransport(limits=limits), self.stats, timeout * BODY_PATIENCE
+        )
+        self._client = httpx.Client(
+            transport=RetryTransport(transport=whole, retry=self._retry),
+            # Waiting for a free connection is not a fault of the source: no time-out on the pool.
+            timeout=httpx.Timeout(timeout, pool=None),
+            headers={"User-Agent": settings.http_user_agent},
+            follow_redirects=True,
+        )
+        for name in ("httpx", "httpx_retries.transport"):
+            logging.getLogger(name).addFilter(_hide_queries)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._client.close()
+
+    def get(
+        self,
+        url: str,
+        expect: Expect = Expect.ANY,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Fetch an address. Raises a ``SourceError`` where the answer is not of the expected kind."""
+        return self._ask(self._client.build_request("GET", url, params=params, headers=headers), expect)
+
+    def post(
+        self,
+        url: str,
+        json: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> Answer:
+        """Send JSON, expect JSON. Retried only where the caller says that repeating it does no harm."""
+        extensions = {"retry": self._retry.copy_with(allowed_methods=["POST"])} if repeatable else {}
+        request = self._client.build_request("POST", url, json=json, headers=headers, extensions=extensions)
+        return self._ask(request, Expect.JSON)
+
+    def _ask(self, request: httpx.Request, expect: Expect) -> Answer:
+        url = str(request.url)
+        try:
+            response = self._client.send(request)
+        except httpx.LocalProtocolError:
+            # Its text may quote a header's value, which may be a secret.
+            raise SourceError("The request's headers cannot be sent", url) from None
+        except (httpx.DecodingError, httpx.TooManyRedirects) as error:
+            raise Unintelligible(f"Unreadable answer ({type(error).__name__})", url) from error
+        except httpx.HTTPError as error:
+            raise Unavailable(f"No answer ({type(error).__name__}: {error})", url) from error
+        if not response.is_success:
+            raise _refusal(response, url)
+        if not expect.met_by(response.content):
+            start = response.content[:40]
+            raise Unintelligible(f"Expected {expect}, got {start!r}", url, response.status_code)
+        return Answer(shown(url), response.status_code, response.headers, response.content)
+
+
+def shown(url: str) -> str:
+    """An address fit for messages and logs: no credentials, no query values, no fragment."""
+    parts = httpx.URL(url)
+    if not parts.host:
+        return url.partition("?")[0]
+    bare = str(parts.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("?")
+    return f"{bare}?…" if parts.query else bare
+
+
+def _refusal(response: httpx.Response, url: str) -> SourceError:
+    status = response.status_code
+    problem = f"Status {status}"
+    if status in (404, 410):
+        return NotThere(problem, url, status)
+    if status == httpx.codes.FORBIDDEN:
+        return Blocked(problem, url, status)
+    if status in RETRIED_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return Unavailable(problem, url, status)
+    return SourceError(problem, url, status)
+
+
+class _WholeBodies(httpx.BaseTransport):
+    """Reads each body to its end inside the retried part, compares its length, and counts the try."""
+
+    def __init__(self, inner: httpx.BaseTransport, stats: HttpStats, patience: float) -> None:
+        self._inner = inner
+        self._stats = stats
+        self._patience = patience
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        again = request.extensions.get("tried") == request.url
+        request.extensions["tried"] = request.url
+        started = time.monotonic()
+        outcome, body = "network", b""
+        try:
+            response = self._inner.handle_request(request)
+            try:
+                body = self._body(request, response, started + self._patience)
+            finally:
+                response.close()
+            outcome = str(response.status_code)
+        except httpx.TimeoutException:
+            outcome = "timeout"
+            raise
+        finally:
+            self._stats.count(outcome, len(body), time.monotonic() - started, again=again)
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=httpx.ByteStream(body),
+            extensions={k: v for k, v in response.extensions.items() if k != "network_stream"},
+        )
+
+    def _body(self, request: httpx.Request, response: httpx.Response, deadline: float) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for part in cast("httpx.SyncByteStream", response.stream):
+            parts.append(part)
+            size += len(part)
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout(f"body not complete after {self._patience:g} s", request=request)
+            if size > MAX_BODY_BYTES:
+                raise httpx.DecodingError(f"body larger than {MAX_BODY_BYTES} bytes", request=request)
+        promised = response.headers.get("Content-Length")
+        if promised is not None and request.method != "HEAD" and promised.isdigit() and size != int(promised):
+            raise httpx.RemoteProtocolError(f"body cut: {size} of {promised} bytes", request=request)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _hide_queries(record: logging.LogRecord) -> bool:
+    """Log filter for the libraries below, which write whole addresses."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_without_query(argument) for argument in record.args)
+    return True
+
+
+def _without_query(argument: Any) -> Any:  # noqa: ANN401 - a log record's arguments are of any type
+    if isinstance(argument, httpx.Request):
+        return f"{argument.method} {shown(str(argument.url))}"
+    return shown(str(argument)) if isinstance(argument, httpx.URL) else argument

@@ -1,0 +1,73 @@
+"""The lake's own assets: the analysts' file, and maintenance.
+
+What they do is in ``publish`` and ``maintenance``; here is how Dagster sees it.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from etl_assets.lake.maintenance import maintain, merge_small_files
+from etl_assets.lake.publish import publish
+from etl_assets.lake.resource import Lake
+from etl_assets.lake.tables import TABLES
+from etl_assets.ops.state import copies_for_analysts, forget_old
+
+GROUP = "lake"
+OWNERS = ["team:market-data"]
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"duckdb"},
+    owners=OWNERS,
+    deps=[dg.AssetKey([table.schema, table.name]) for table in TABLES if table.schema == "aemo"],
+    metadata={"dagster/table_name": "warehouse.duckdb"},
+)
+def warehouse_file(lake: Lake) -> dg.MaterializeResult[None]:
+    """`data/warehouse.duckdb`: the newest snapshot of the lake as a plain DuckDB file for analysts.
+
+    Views over the lake's files and copies of its small tables; opens in any DuckDB tool without an extension, and is
+    replaced in one step, so nobody who has it open is disturbed. Made at the end of every live run.
+    """
+    published = publish(lake.settings, now=datetime.now(UTC), extra=copies_for_analysts(lake.settings))
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(lake.settings.warehouse_path.absolute())),
+            "lake_snapshot": published.snapshot_id,
+            "lake_files": published.lake_files,
+            "size_bytes": published.bytes,
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"duckdb", "parquet"}, owners=OWNERS)
+def small_files_merged(lake: Lake) -> dg.MaterializeResult[None]:
+    """The open day's small files, one a tick and table, merged into one a table. Hourly; readers are not disturbed."""
+    merged, created = merge_small_files(lake.settings)
+    return dg.MaterializeResult(metadata={"files_merged": merged, "files_created": created})
+
+
+@dg.asset(group_name=GROUP, kinds={"duckdb", "parquet"}, owners=OWNERS)
+def lake_maintained(lake: Lake) -> dg.MaterializeResult[None]:
+    """The lake's past, bounded: files merged, old snapshots forgotten, files that nothing names removed. Daily.
+
+    Files that a `warehouse.duckdb` of the last `LAKE_RETENTION` may name are kept.
+    """
+    now = datetime.now(UTC)
+    done = maintain(lake.settings, now=now)
+    forgotten = forget_old(lake.settings, now=now)
+    return dg.MaterializeResult(
+        metadata={
+            "tables_rewritten": done.tables_rewritten,
+            "files_merged": done.files_merged,
+            "files_created": done.files_created,
+            "snapshots_expired": done.snapshots_expired,
+            "files_removed": done.files_removed,
+            "orphans_removed": done.orphans_removed,
+            "state_rows_forgotten": forgotten,
+        }
+    )
+
+
+LAKE_ASSETS: list[dg.AssetsDefinition] = [warehouse_file, small_files_merged, lake_maintained]

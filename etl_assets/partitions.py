@@ -1,0 +1,35 @@
+"""The partition definitions that assets share: one object each, so that chains of assets line up."""
+
+from datetime import UTC, date, datetime
+
+import dagster as dg
+
+from etl_assets.market_time import NEM_ZONE_NAME
+from etl_assets.settings import settings
+
+PRICE_AND_DEMAND_START = date(1998, 12, 1)
+"""First month of AEMO's aggregated price and demand files."""
+
+MARKET_DAY = dg.DailyPartitionsDefinition(
+    # Today is a partition: its intervals arrive while it is open.
+    start_date=settings().market_start.isoformat(),
+    timezone=NEM_ZONE_NAME,
+    end_offset=1,
+)
+
+MARKET_MONTH = dg.MonthlyPartitionsDefinition(
+    # The month that is open is a partition: its file grows every day.
+    start_date=PRICE_AND_DEMAND_START.isoformat(),
+    timezone=NEM_ZONE_NAME,
+    end_offset=1,
+)
+
+
+def partition_days(keys: "list[str] | tuple[str, ...]") -> list[date]:
+    """Market days of partition keys such as ``2026-11-22``."""
+    return [date.fromisoformat(key) for key in keys]
+
+
+def as_of(moment: datetime | None) -> datetime:
+    """The moment that a run works for: the tick's where it has one, else the present."""
+    return moment or datetime.now(UTC)
