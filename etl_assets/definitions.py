@@ -1,14 +1,27 @@
 """The whole graph: what there is, in one place. Each domain's folder says how."""
 
+import warnings
+
 import dagster as dg
 
 from etl_assets.aemo.assets import EXTERNAL_SOURCES, MARKET_ASSETS
+from etl_assets.aemo.automation import MARKET_JOBS, MARKET_SCHEDULES, MARKET_SENSORS
 from etl_assets.aemo.resource import Aemo
 from etl_assets.lake.assets import LAKE_ASSETS
+from etl_assets.lake.automation import LAKE_JOBS, LAKE_SCHEDULES, LAKE_SENSORS
 from etl_assets.lake.resource import Lake
+from etl_assets.ops.retention import dagster_history_trimmed, trim_history, trim_history_schedule
+
+with warnings.catch_warnings():
+    # "Open in editor" on every asset; Dagster 1.13 calls it a beta, and its minor version is pinned.
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    ASSETS = dg.with_source_code_references([*EXTERNAL_SOURCES, *MARKET_ASSETS, *LAKE_ASSETS, dagster_history_trimmed])
 
 defs = dg.Definitions(
-    assets=[*EXTERNAL_SOURCES, *MARKET_ASSETS, *LAKE_ASSETS],
+    assets=ASSETS,
+    jobs=[*MARKET_JOBS, *LAKE_JOBS, trim_history],
+    schedules=[*MARKET_SCHEDULES, *LAKE_SCHEDULES, trim_history_schedule],
+    sensors=[*MARKET_SENSORS, *LAKE_SENSORS],
     resources={"lake": Lake(), "aemo": Aemo()},
     executor=dg.in_process_executor,
 )

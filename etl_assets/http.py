@@ -150,9 +150,7 @@ class HttpClient:
             backoff_jitter=0.5,
             max_backoff_wait=LONGEST_PAUSE_S,
         )
-        whole = _WholeBodies(
-            transport or httpx.HTTPTransport(limits=limits), self.stats, timeout * BODY_PATIENCE
-        )
+        whole = _WholeBodies(transport or httpx.HTTPTransport(limits=limits), self.stats, timeout * BODY_PATIENCE)
         self._client = httpx.Client(
             transport=RetryTransport(transport=whole, retry=self._retry),
             # Waiting for a free connection is not a fault of the source: no time-out on the pool.

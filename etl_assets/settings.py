@@ -22,11 +22,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
     etl_data: Path = Field(Path("data"), description="Folder of the lake, the state database and warehouse.duckdb.")
-    etl_source: Literal["live", "demo"] = Field(
-        "live", description="`demo` makes `etl-assets up` start the simulators and read from them."
+    etl_source: Literal["", "live", "demo"] = Field(
+        "",
+        description="`live`, or `demo` to read from the simulator; empty is live, unless `make demo` filled the folder.",
     )
     market_start: date = Field(
-        date(2021, 10, 1), description="First market day offered as a partition; 5-minute settlement began then."
+        date(2021, 10, 1),
+        description="First market day offered as a partition; 5-minute settlement began then.",
     )
 
     nemweb_url: str = Field(
@@ -80,6 +82,21 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://", "file://")):
             raise ValueError(f"{value!r} must start with http://, https:// or file:///")
         return value.rstrip("/")
+
+    @property
+    def simulated_marker(self) -> Path:
+        """A file that marks a data folder as filled by the simulator, so that real data is never mixed with it."""
+        return self.etl_data / "SIMULATED"
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether data comes from the simulator."""
+        return self.etl_source == "demo" or (not self.etl_source and self.simulated_marker.exists())
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's own storage: runs, events, schedules."""
+        return (self.etl_data / "dagster").absolute()
 
     @property
     def catalog_path(self) -> Path:

@@ -11,17 +11,21 @@ from typing import Any
 
 import dagster as dg
 
-from etl_assets.aemo.checks import Outcome, inquire, questions
-from etl_assets.aemo.collect import Collection, Job, collect
+from etl_assets.aemo.account import Account, Collection, Job
+from etl_assets.aemo.aggregated import collect_month, days_of_month
+from etl_assets.aemo.checks import Outcome, inquire, month_outcomes, questions
+from etl_assets.aemo.collect import collect
 from etl_assets.aemo.completeness import State
-from etl_assets.aemo.feeds import REPORTS, Feed, Report, feeds_of
+from etl_assets.aemo.feeds import PRICE_AND_DEMAND_FEED, REPORTS, Feed, Report, feeds_of
+from etl_assets.aemo.forecasts import collect_forecasts
 from etl_assets.aemo.resource import Aemo
-from etl_assets.http import HttpStats
+from etl_assets.http import HttpStats, SourceError
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
-from etl_assets.lake.tables import Table
+from etl_assets.lake.tables import PRICE_AND_DEMAND, REGION_FORECAST, Table
+from etl_assets.market_time import market_day
 from etl_assets.ops.state import SyncRun, record_sync_run
-from etl_assets.partitions import MARKET_DAY, partition_days
+from etl_assets.partitions import MARKET_DAY, MARKET_MONTH, partition_days
 from etl_assets.quality.plots import strip
 from etl_assets.settings import Settings
 
@@ -102,7 +106,10 @@ def table_spec(table: Table, **more: Any) -> dg.AssetSpec:
         group_name=GROUP,
         kinds={"python", "duckdb", "parquet"},
         owners=OWNERS,
-        metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": f"lake.{table.full_name}"},
+        metadata={
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": f"lake.{table.full_name}",
+        },
         **more,
     )
 
@@ -116,16 +123,18 @@ def _feed_spec(feed: Feed) -> dg.AssetSpec:
     return table_spec(feed.table, deps=sources, freshness_policy=policy, skippable=True)
 
 
-def _check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
+def _check_specs(feed: Feed, partitions: dg.PartitionsDefinition[str] = MARKET_DAY) -> list[dg.AssetCheckSpec]:
     key = asset_key(feed.table)
-    return [partitioned_check(name, key, question.__doc__) for name, question in questions(feed).items()]
+    return [partitioned_check(name, key, question.__doc__, partitions) for name, question in questions(feed).items()]
 
 
-def partitioned_check(name: str, key: dg.AssetKey, description: str | None) -> dg.AssetCheckSpec:
-    """A check with a result for each market day. Dagster 1.13 calls that a preview; its minor version is pinned."""
+def partitioned_check(
+    name: str, key: dg.AssetKey, description: str | None, partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetCheckSpec:
+    """A check with a result for each partition. Dagster 1.13 calls that a preview; its minor version is pinned."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Specifying a partitions_def on an AssetCheckSpec")
-        return dg.AssetCheckSpec(name, asset=key, description=description, partitions_def=MARKET_DAY)
+        return dg.AssetCheckSpec(name, asset=key, description=description, partitions_def=partitions)
 
 
 def report_assets(report: Report) -> dg.AssetsDefinition:
@@ -151,21 +160,21 @@ def report_assets(report: Report) -> dg.AssetsDefinition:
             results = collect(lake.settings, http, job)
             stats = http.stats.snapshot()
         for result in results:
-            record_sync_run(lake.settings, sync_run(result, job, stats, started))
-        raise_if_failed(results, job)
+            record_sync_run(lake.settings, sync_run(result, job.run_id, _span(job.days), stats, started))
+        raise_if_failed(results, f"{report.name} {_span(job.days)}")
         for result in results:
             yield _materialized(context, lake.settings, result, job)
 
     return _collect
 
 
-def sync_run(result: Collection, job: Job, stats: HttpStats, started: datetime) -> SyncRun:
+def sync_run(result: Collection, run_id: str, partition: str, stats: HttpStats, started: datetime) -> SyncRun:
     """The run's record for ``ops.sync_runs``."""
     account, finished = result.account, datetime.now(UTC)
     return SyncRun(
-        run_id=job.run_id,
+        run_id=run_id,
         dataset=result.feed.name,
-        partition=_span(job.days),
+        partition=partition,
         started_at=started,
         finished_at=finished,
         duration_seconds=(finished - started).total_seconds(),
@@ -186,13 +195,13 @@ def _span(days: Sequence[date]) -> str:
     return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
-def raise_if_failed(results: Sequence[Collection], job: Job) -> None:
+def raise_if_failed(results: Sequence[Collection], what: str) -> None:
     """Fail the run where a source failed and overdue intervals are missing for it; both are in the message."""
     errors = list(dict.fromkeys(error for result in results for error in result.errors))
     overdue = sum(len(status.lacking) for result in results for status in result.after)
     if errors and overdue:
         raise dg.Failure(
-            description=f"{job.report.name} {_span(job.days)}: {overdue} intervals are missing because: {'; '.join(errors)}",
+            description=f"{what}: {overdue} intervals are missing because: {'; '.join(errors)}",
             metadata={"intervals_missing": overdue, "errors": dg.MetadataValue.json(errors)},
         )
 
@@ -240,12 +249,7 @@ def _evaluate(
 
 def account_metadata(result: Collection) -> dict[str, Any]:
     """The account of every record, and what went wrong, for a run's metadata."""
-    account = result.account
-    metadata: dict[str, Any] = {
-        "records_fetched": account.fetched,
-        **{f"records_{name}": count for name, count in account.parts.items()},
-        "files_read": result.files_read,
-    }
+    metadata: dict[str, Any] = {**records(result.account), "files_read": result.files_read}
     if result.rows_by_source:
         metadata["rows_by_source"] = dg.MetadataValue.json(dict(result.rows_by_source))
     if result.refused:
@@ -257,6 +261,11 @@ def account_metadata(result: Collection) -> dict[str, Any]:
     if result.errors:
         metadata["errors"] = dg.MetadataValue.json(result.errors)
     return metadata
+
+
+def records(account: Account) -> dict[str, Any]:
+    """The account's numbers under names that a person reads: ``records_fetched`` is the sum of the others."""
+    return {"records_fetched": account.fetched, **{f"records_{name}": n for name, n in account.parts.items()}}
 
 
 def _severity(outcome: Outcome) -> dg.AssetCheckSeverity:
@@ -293,20 +302,103 @@ def _report_each(
                 partition=partition,
                 severity=_severity(outcome),
                 description=outcome.description,
-                metadata={n: dg.MetadataValue.text(v) if isinstance(v, str) else v for n, v in _check_metadata(outcome).items()},
+                metadata={
+                    n: dg.MetadataValue.text(v) if isinstance(v, str) else v
+                    for n, v in _check_metadata(outcome).items()
+                },
             )
         )
 
 
-def _summaries(key: dg.AssetKey, selected: set[str], days: Sequence[dict[str, Outcome]]) -> list[dg.AssetCheckResult]:
+def _summaries(
+    key: dg.AssetKey, selected: set[str], days: Sequence[dict[str, Outcome]], unit: str = "days"
+) -> list[dg.AssetCheckResult]:
     results = []
     for name in sorted(selected):
         failed = [outcomes[name] for outcomes in days if not outcomes[name].passed]
-        description = f"{len(days) - len(failed)} of {len(days)} days passed"
+        description = f"{len(days) - len(failed)} of {len(days)} {unit} passed"
         is_error = any(outcome.is_error for outcome in failed)
         results.append(check_result(key, name, Outcome(not failed, description, is_error=is_error)))
     return results
 
 
-MARKET_ASSETS: list[dg.AssetsDefinition] = [report_assets(report) for report in REPORTS]
+@dg.multi_asset(
+    name="collect_region_forecast",
+    specs=[table_spec(REGION_FORECAST, deps=[FIVE_MINUTE_REPORT.key])],
+    partitions_def=MARKET_DAY,
+    backfill_policy=dg.BackfillPolicy.multi_run(BACKFILL_DAYS_PER_RUN),
+    retry_policy=FETCH_RETRIES,
+)
+def region_forecast(
+    context: dg.AssetExecutionContext, config: CollectConfig, lake: Lake, aemo: Aemo
+) -> dg.MaterializeResult[None]:
+    """The report holds only what is forecast now: a past day keeps what was stored at the time."""
+    now = config.moment()
+    if market_day(now) not in partition_days(context.partition_keys):
+        context.log.info("A forecast cannot be fetched afterwards; %s keeps what it has", context.partition_keys)
+        return dg.MaterializeResult(metadata=records(Account(REGION_FORECAST.full_name)))
+    with aemo.client() as http:
+        try:
+            account = collect_forecasts(lake.settings, http, now=now, run_id=context.run_id)
+        except SourceError as error:
+            # The report's end is announced, and forecasts heal by being issued again: no reason to fail a tick.
+            context.log.warning("No forecasts: %s", error)
+            return dg.MaterializeResult(metadata={"errors": str(error)})
+    return dg.MaterializeResult(metadata=records(account))
+
+
+@dg.multi_asset(
+    name="collect_price_and_demand",
+    specs=[table_spec(PRICE_AND_DEMAND, deps=[PRICE_AND_DEMAND_FILES.key])],
+    check_specs=_check_specs(PRICE_AND_DEMAND_FEED, MARKET_MONTH),
+    partitions_def=MARKET_MONTH,
+    # A month is five files; a run of twelve keeps a backfill from 1998 to some thirty runs.
+    backfill_policy=dg.BackfillPolicy.multi_run(12),
+    retry_policy=FETCH_RETRIES,
+)
+def price_and_demand(
+    context: dg.AssetExecutionContext, config: CollectConfig, lake: Lake, aemo: Aemo
+) -> Iterator[dg.MaterializeResult[None]]:
+    """A month of AEMO's aggregated price and demand."""
+    key, outcomes = asset_key(PRICE_AND_DEMAND), []
+    for month in partition_days(context.partition_keys):
+        started = datetime.now(UTC)
+        with aemo.client() as http:
+            result = collect_month(
+                lake.settings, http, month, now=config.moment(), run_id=context.run_id, reread=config.reread
+            )
+            stats = http.stats.snapshot()
+        record_sync_run(lake.settings, sync_run(result, context.run_id, f"{month:%Y-%m}", stats, started))
+        raise_if_failed([result], f"price and demand {month:%Y-%m}")
+        context.add_asset_metadata(
+            asset_key=key,
+            partition_key=f"{month}",
+            metadata={**account_metadata(result), **_rows_in(lake, month)},
+        )
+        outcomes.append(month_outcomes(lake.settings, month, config.moment()))
+        if len(context.partition_keys) > 1:
+            _report_each(context, key, str(month), outcomes[-1])
+    selected = {check.name for check in context.selected_asset_check_keys}
+    reported = (
+        _summaries(key, selected, outcomes, "months") if len(outcomes) > 1 else _single(key, selected, outcomes[0])
+    )
+    yield dg.MaterializeResult(asset_key=key, check_results=reported)
+
+
+def _single(key: dg.AssetKey, selected: set[str], outcomes: dict[str, Outcome]) -> list[dg.AssetCheckResult]:
+    return [check_result(key, name, outcome) for name, outcome in outcomes.items() if name in selected]
+
+
+def _rows_in(lake: Lake, month: date) -> dict[str, Any]:
+    with lake.get_connection(read_only=True) as connection:
+        row = connection.execute(
+            f"SELECT count(*) FROM {PRICE_AND_DEMAND.lake_name} WHERE market_day BETWEEN ? AND ?",
+            [month, days_of_month(month)[-1]],
+        ).fetchone()
+    return {"dagster/partition_row_count": int(row[0])}
+
+
+REPORT_ASSETS: list[dg.AssetsDefinition] = [report_assets(report) for report in REPORTS]
+LIVE_ASSETS: list[dg.AssetsDefinition] = [*REPORT_ASSETS, region_forecast]
+MARKET_ASSETS: list[dg.AssetsDefinition] = [*LIVE_ASSETS, price_and_demand]
 EXTERNAL_SOURCES: list[dg.AssetSpec] = [NEMWEB, FIVE_MINUTE_REPORT, PRICE_AND_DEMAND_FILES]

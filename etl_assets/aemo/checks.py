@@ -11,17 +11,21 @@ from datetime import date, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from etl_assets.aemo.aggregated import days_of_month
 from etl_assets.aemo.completeness import DayStatus, State, day_statuses
 from etl_assets.aemo.feeds import (
     DISPATCH_REGION_FEED,
     MARKET_FLOOR,
+    PRICE_AND_DEMAND_FEED,
     TRADING_PRICE_FEED,
     UNIT_SCADA_FEED,
     Feed,
     market_cap,
 )
+from etl_assets.lake.connection import read_lake
 from etl_assets.lake.tables import QUARANTINE, Table
 from etl_assets.quality.plots import legend, strip
+from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -114,7 +118,9 @@ def keys_are_unique(asked: Inquiry) -> Outcome:
     """No row is there twice."""
     table = asked.feed.table
     key = ", ".join(table.key)
-    sql = f"SELECT {key}, count(*) AS rows FROM {table.lake_name} WHERE market_day = $day GROUP BY {key} HAVING rows > 1"
+    sql = (
+        f"SELECT {key}, count(*) AS rows FROM {table.lake_name} WHERE market_day = $day GROUP BY {key} HAVING rows > 1"
+    )
     found = asked.lake.execute(sql, {"day": asked.day}).fetchall()
     return _no_offenders(found, "keys with more than one row", _analysts_query(sql, asked.day, table))
 
@@ -149,7 +155,10 @@ def prices_agree_across_sources(asked: Inquiry) -> Outcome:
     compared = found[0][7] if found else 0
     outcome = _no_offenders([row[:7] for row in found if row[8]], "prices that differ", _sql("prices_agree"))
     return Outcome(
-        outcome.passed, outcome.description, {**outcome.metadata, "prices_compared": compared}, asked.status.is_closed
+        outcome.passed,
+        outcome.description,
+        {**outcome.metadata, "prices_compared": compared},
+        asked.status.is_closed,
     )
 
 
@@ -166,11 +175,34 @@ def questions(feed: Feed) -> dict[str, Question]:
         asked.append(entities_are_all_there)
     if feed is DISPATCH_REGION_FEED:
         asked += [price_is_within_cap, energy_identity_holds]
-    if feed is TRADING_PRICE_FEED:
+    if feed in (TRADING_PRICE_FEED, PRICE_AND_DEMAND_FEED):
         asked.append(prices_agree_across_sources)
     if feed is UNIT_SCADA_FEED:
         asked.append(units_report_steadily)
     return {question.__name__: question for question in asked}
+
+
+def month_outcomes(settings: Settings, month: date, now: datetime) -> dict[str, Outcome]:
+    """The checks of the monthly price-and-demand table: each holds for a month when it holds for all its days."""
+    with read_lake(settings) as lake:
+        asked = [
+            Inquiry(lake, status) for status in day_statuses(lake, PRICE_AND_DEMAND_FEED, days_of_month(month), now)
+        ]
+        return {
+            name: _over_days([question(day) for day in asked], asked)
+            for name, question in questions(PRICE_AND_DEMAND_FEED).items()
+        }
+
+
+def _over_days(outcomes: list[Outcome], asked: list[Inquiry]) -> Outcome:
+    failed = [(day.day, outcome) for day, outcome in zip(asked, outcomes, strict=True) if not outcome.passed]
+    first = "; ".join(f"{day}: {outcome.description}" for day, outcome in failed[:FIRST_OFFENDERS])
+    return Outcome(
+        passed=not failed,
+        description=f"{len(outcomes) - len(failed)} of {len(outcomes)} days passed" + (f": {first}" if first else ""),
+        metadata={"days": len(outcomes), "days_failed": len(failed), "first": first or "none"},
+        is_error=any(outcome.is_error for _, outcome in failed),
+    )
 
 
 def _ask(asked: Inquiry, name: str, **parameters: object) -> list[tuple[Any, ...]]:

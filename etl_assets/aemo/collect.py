@@ -5,28 +5,27 @@ is missing decides what is fetched, and each batch is stored before the next is 
 nothing to undo and its successor goes on where it stopped.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from etl_assets.aemo.account import Account, Collection, Job
 from etl_assets.aemo.completeness import DayStatus, State, day_statuses
 from etl_assets.aemo.dashboard import fetch_5min
-from etl_assets.aemo.feeds import Feed, Report
+from etl_assets.aemo.feeds import Feed
 from etl_assets.aemo.ladder import Ladder, Offer, Source, cheapest
 from etl_assets.aemo.members import Member, members
-from etl_assets.aemo.mms import RefusedFile, read_mms
+from etl_assets.aemo.mms import read_mms
 from etl_assets.aemo.nemweb import NemWeb, RemoteFile
 from etl_assets.aemo.price_and_demand import fetch_month, read_price_and_demand
 from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, within
 from etl_assets.http import Blocked, HttpClient, NotThere, SourceError
 from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.tables import QUARANTINE
-from etl_assets.lake.upsert import QuarantinedRecord, UpsertCounts, in_days, quarantine, transaction, upsert
+from etl_assets.lake.upsert import QuarantinedRecord, in_days, quarantine, transaction, upsert
 from etl_assets.market_time import DAY
 from etl_assets.quality.gaps import differ, open_gaps, record_gaps
 from etl_assets.settings import Settings
@@ -42,85 +41,6 @@ REPORT_SPAN = 2 * DAY
 
 FILES_AT_ONCE = 96
 """Small files that are stored together: a third of a day, some 6 MB of text."""
-
-
-@dataclass
-class Account:
-    """What became of every record read for one dataset: ``fetched`` is the sum of the others.
-
-    A record is one row of the table as one file gave it, or one line that could not be read.
-    """
-
-    dataset: str
-    fetched: int = 0
-    filtered: int = 0
-    invalid: int = 0
-    duplicate: int = 0
-    unchanged: int = 0
-    inserted: int = 0
-    updated: int = 0
-
-    def add(self, counts: UpsertCounts) -> None:
-        """Add what the lake did with a batch."""
-        self.duplicate += counts.duplicate
-        self.unchanged += counts.unchanged
-        self.inserted += counts.inserted
-        self.updated += counts.updated
-
-    @property
-    def parts(self) -> dict[str, int]:
-        """The categories that ``fetched`` is made of."""
-        names = ("filtered", "invalid", "duplicate", "unchanged", "inserted", "updated")
-        return {name: getattr(self, name) for name in names}
-
-    def check(self) -> None:
-        """Raise ``RuntimeError`` where a record is unaccounted for: then a number in this account is wrong."""
-        if self.fetched != sum(self.parts.values()):
-            raise RuntimeError(f"{self.dataset}: {self.fetched} records were fetched, but the account says {self.parts}")
-
-
-@dataclass
-class Collection:
-    """What a collection did for one feed: account, the days before and after, sources, and what went wrong."""
-
-    feed: Feed
-    account: Account
-    before: list[DayStatus]
-    after: list[DayStatus] = field(default_factory=list)
-    rows_by_source: Counter[str] = field(default_factory=Counter)
-    files_read: int = 0
-    refused: list[RefusedFile] = field(default_factory=list)
-    warnings: list[RefusedFile] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    @property
-    def missing_before(self) -> int:
-        """Due intervals that were not complete when the collection began."""
-        return sum(len(status.wanted) for status in self.before)
-
-    @property
-    def missing_after(self) -> int:
-        """Due intervals that are still not complete."""
-        return sum(len(status.wanted) for status in self.after)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One collection: which report's feeds, which market days, as of when, for which run.
-
-    ``reread`` fetches what is there already as well, to notice revisions.
-    """
-
-    feeds: Sequence[Feed]
-    days: Sequence[date]
-    now: datetime
-    run_id: str
-    reread: bool = False
-
-    @property
-    def report(self) -> Report:
-        """The report that supplies these feeds."""
-        return self.feeds[0].report
 
 
 def collect(settings: Settings, http: HttpClient, job: Job) -> list[Collection]:
@@ -234,7 +154,11 @@ class _Collector:
                 account = self.results[f.name].account
                 kept = within(rows[f.name], f.table, job.days)
                 counts = upsert(
-                    lake, f.table, collected(kept, job.now), now=job.now, mode="fill" if second_rate else "revise"
+                    lake,
+                    f.table,
+                    collected(kept, job.now),
+                    now=job.now,
+                    mode="fill" if second_rate else "revise",
                 )
                 account.fetched += rows[f.name].num_rows
                 account.filtered += rows[f.name].num_rows - kept.num_rows
@@ -263,9 +187,7 @@ class _Collector:
         report = fetch_5min(self.http, self.settings.aemo_api_url, self.settings.aemo_api_headers, self.job.now)
         rows = report.actual.append_column("intervention", pa.array([0] * report.actual.num_rows, pa.int32()))
         rows = rows.append_column("source_file", pa.array(["5MIN"] * rows.num_rows, pa.string()))
-        rejected = [
-            (f, QuarantinedRecord(f.name, f"5MIN row {r.line}", r.raw, r.reason), True) for r in report.invalid
-        ]
+        rejected = [(f, QuarantinedRecord(f.name, f"5MIN row {r.line}", r.raw, r.reason), True) for r in report.invalid]
         self._store({f.name: stamped(rows, Source.FIVE_MINUTE)}, rejected, Source.FIVE_MINUTE, second_rate=True)
 
     def _fill_from_months(self, f: Feed, gaps: set[datetime]) -> None:
@@ -283,9 +205,7 @@ class _Collector:
         rows = rows.drop_columns(["period_type"])
         rows = rows.append_column("intervention", pa.array([0] * rows.num_rows, pa.int32()))
         rows = rows.append_column("source_file", pa.array([name] * rows.num_rows, pa.string()))
-        rejected = [
-            (f, QuarantinedRecord(f.name, f"{name} line {r.line}", r.raw, r.reason), True) for r in invalid
-        ]
+        rejected = [(f, QuarantinedRecord(f.name, f"{name} line {r.line}", r.raw, r.reason), True) for r in invalid]
         rows = stamped(rows, Source.PRICE_AND_DEMAND, f.constants)
         self._store({f.name: rows}, rejected, Source.PRICE_AND_DEMAND, second_rate=True)
 

@@ -17,6 +17,7 @@ from etl_assets.aemo.mms import MmsTable
 from etl_assets.lake.tables import (
     DISPATCH_INTERCONNECTOR,
     DISPATCH_REGION,
+    PRICE_AND_DEMAND,
     ROOFTOP_PV,
     TRADING_PRICE,
     UNIT_SCADA,
@@ -243,7 +244,9 @@ DISPATCH_INTERCONNECTOR_FEED = Feed(
                 **_DISPATCH_KEY,
                 "interconnector_id": ("INTERCONNECTORID", TEXT),
                 "metered_mw_flow": ("METEREDMWFLOW", NUMBER),
-                **_same_names("mw_flow mw_losses marginal_value violation_degree export_limit import_limit marginal_loss"),
+                **_same_names(
+                    "mw_flow mw_losses marginal_value violation_degree export_limit import_limit marginal_loss"
+                ),
                 "export_constraint_id": ("EXPORTGENCONID", TEXT),
                 "import_constraint_id": ("IMPORTGENCONID", TEXT),
             },
@@ -333,6 +336,27 @@ FEEDS: tuple[Feed, ...] = (
 partitions and formats of their own: see ``assets``."""
 
 
+AGGREGATED = Report(
+    name="price_and_demand",
+    folder="",
+    prefixes=(),
+    current_kept=timedelta(),
+    archived_after=timedelta(),
+)
+PRICE_AND_DEMAND_FEED = Feed(
+    table=PRICE_AND_DEMAND,
+    report=AGGREGATED,
+    parts=(),
+    entity_columns=("region_id",),
+    entities=REGIONS,
+    length=settlement_length,
+    # The month's file grows at midnight by the day that ended.
+    delay=timedelta(hours=30),
+    grace=timedelta(hours=12),
+)
+"""The monthly price-and-demand files: partitioned by month, one file a region, see ``aggregated``."""
+
+
 def feeds_of(report: Report) -> tuple[Feed, ...]:
     """The feeds that one report's files supply; they are collected together, so that a file is fetched once."""
     return tuple(feed for feed in FEEDS if feed.report is report)
@@ -357,4 +381,3 @@ def market_cap(day: date) -> float:
     year = day.year if day.month >= _FINANCIAL_YEAR_STARTS else day.year - 1
     known = [start for start in _CAPS if start <= year]
     return _CAPS[max(known)] if known else _CAPS[min(_CAPS)]
-

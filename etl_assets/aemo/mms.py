@@ -57,9 +57,7 @@ class MmsTable:
         """Refuse a declaration that cannot be read."""
         for name, kind in self.columns.items():
             if kind not in NUMBERS and not pa.types.is_string(kind) and not pa.types.is_timestamp(kind):
-                raise TypeError(
-                    f"{self.name}.{name}: {kind} is not float64, int32, int64, string or timestamp"
-                )
+                raise TypeError(f"{self.name}.{name}: {kind} is not float64, int32, int64, string or timestamp")
         if unknown := self.required - self.columns.keys():
             raise ValueError(f"{self.name}: required but not among the columns: {', '.join(sorted(unknown))}")
 
@@ -127,11 +125,7 @@ def read_mms(
         for key, part in _slices(member.name, member.data, tables.keys()):
             groups.setdefault(key, []).append(part)
     for name, table in tables.items():
-        parts = [
-            _read_group(group, table, key[1], reading.invalid)
-            for key, group in groups.items()
-            if key[0] == name
-        ]
+        parts = [_read_group(group, table, key[1], reading.invalid) for key, group in groups.items() if key[0] == name]
         reading.tables[name] = pa.concat_tables([table.schema().empty_table(), *parts])
     return reading
 
@@ -144,9 +138,7 @@ def footer_problem(data: bytes) -> str | None:
     last = data[_last_line(data) :]
     found = _FOOTER.match(last)
     if found is None:
-        return (
-            f'expected C,"END OF REPORT",N as the last line, found {last[:80].decode("utf-8", "replace")!r}'
-        )
+        return f'expected C,"END OF REPORT",N as the last line, found {last[:80].decode("utf-8", "replace")!r}'
     promised = int(found[1])
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     if promised == lines or promised == sum(1 for _ in records(data)):
@@ -161,9 +153,7 @@ def _opening_problem(data: bytes) -> str | None:
     return f"expected a C row as the first line, found {first!r}"
 
 
-def _slices(
-    source_file: str, data: bytes, names: Iterable[str]
-) -> Iterable[tuple[tuple[str, bytes], _Slice]]:
+def _slices(source_file: str, data: bytes, names: Iterable[str]) -> Iterable[tuple[tuple[str, bytes], _Slice]]:
     """The wanted tables' rows: with each, the table's name and the I row they stand under."""
     wanted = {b",".join([b"I", *name.encode().split(b".", 1), b""]): name for name in names}
     starts = _header_positions(data)

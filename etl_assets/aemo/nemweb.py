@@ -27,9 +27,7 @@ MIRRORED_SUFFIXES = (".zip", ".csv")
 """What a mirror offers; a mirror may hold listings and notes beside AEMO's files."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_LINK = re.compile(
-    r'<a\s[^>]*?href\s*=\s*"(?P<href>[^"]*)"[^>]*>(?P<text>.*?)</a>', re.IGNORECASE | re.DOTALL
-)
+_LINK = re.compile(r'<a\s[^>]*?href\s*=\s*"(?P<href>[^"]*)"[^>]*>(?P<text>.*?)</a>', re.IGNORECASE | re.DOTALL)
 _ENTRY = re.compile(
     r"(?:(?P<word>[a-z]+)\s+(?P<day>\d{1,2}),|(?P<month>\d{1,2})/(?P<day2>\d{1,2})/)\s*(?P<year>\d{4})\s+"
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})\s*(?P<half>[ap])m\s+(?P<size>\d+|<dir>)\s*$",
@@ -167,9 +165,7 @@ class _Mirror:
         here = self.root
         for part in filter(None, folder.split("/")):
             if part in {".", ".."} or "\\" in part:
-                raise SourceError(
-                    "Refused: a path out of the mirror", folder, hint="Ask for a folder below its root."
-                )
+                raise SourceError("Refused: a path out of the mirror", folder, hint="Ask for a folder below its root.")
             exact = here / part
             if not exact.is_dir():
                 alike = (d for d in sorted(_children(here)) if d.name.lower() == part.lower() and d.is_dir())
@@ -187,9 +183,7 @@ class _Mirror:
     def _inside(self, path: Path) -> Path:
         """The path, unless it (or what it links to) lies outside the mirror."""
         if not path.resolve().is_relative_to(self.root.resolve()):
-            raise SourceError(
-                "Refused: a path out of the mirror", str(path), hint="Ask for a file below its root."
-            )
+            raise SourceError("Refused: a path out of the mirror", str(path), hint="Ask for a file below its root.")
         return path
 
 

@@ -74,9 +74,7 @@ class Layout:
 
 def schema_of(types: Mapping[str, pa.DataType]) -> pa.Schema:
     """Arrow columns for wanted types; every timestamp is ``INSTANT``."""
-    return pa.schema(
-        [(name, INSTANT if pa.types.is_timestamp(kind) else kind) for name, kind in types.items()]
-    )
+    return pa.schema([(name, INSTANT if pa.types.is_timestamp(kind) else kind) for name, kind in types.items()])
 
 
 class BadRows(ValueError):  # noqa: N818 - says what is there
@@ -151,14 +149,10 @@ def _instants(stamps: pa.DictionaryArray) -> pa.Array:
 def _has_blank(column: pa.ChunkedArray) -> bool:
     if column.null_count:
         return True
-    return pa.types.is_string(column.type) and bool(
-        pc.any(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py()
-    )
+    return pa.types.is_string(column.type) and bool(pc.any(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py())
 
 
-def read_rows(
-    source_file: str, body: bytes, first_line: int, layout: Layout
-) -> tuple[pa.Table, list[InvalidRow]]:
+def read_rows(source_file: str, body: bytes, first_line: int, layout: Layout) -> tuple[pa.Table, list[InvalidRow]]:
     """Typed rows of a body that begins at ``first_line`` of its file, and those that are invalid."""
     if layout.is_plain(body):
         try:
@@ -174,9 +168,7 @@ def read_rows(
     return pa.concat_tables(tables), invalid
 
 
-def _read_batch(
-    source_file: str, batch: list[tuple[int, bytes]], layout: Layout
-) -> tuple[pa.Table, list[InvalidRow]]:
+def _read_batch(source_file: str, batch: list[tuple[int, bytes]], layout: Layout) -> tuple[pa.Table, list[InvalidRow]]:
     """One parse if the whole batch is good, one after sifting if not, one per row if even that fails."""
     try:
         if all(raw.startswith(layout.prefix) and not raw.isspace() for _, raw in batch):

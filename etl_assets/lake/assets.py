@@ -21,7 +21,12 @@ OWNERS = ["team:market-data"]
     group_name=GROUP,
     kinds={"duckdb"},
     owners=OWNERS,
-    deps=[dg.AssetKey([table.schema, table.name]) for table in TABLES if table.schema == "aemo"],
+    deps=[
+        *(dg.AssetKey([table.schema, table.name]) for table in TABLES if table.schema == "aemo"),
+        # Where both run, the file is published after maintenance, not before.
+        "small_files_merged",
+        "lake_maintained",
+    ],
     metadata={"dagster/table_name": "warehouse.duckdb"},
 )
 def warehouse_file(lake: Lake) -> dg.MaterializeResult[None]:

@@ -23,6 +23,10 @@ BUSY_TIMEOUT_MS = 10_000
 """SQLite's own wait for a reader's short lock; the writers' lock is ours."""
 
 
+LOCK_POLL_SECONDS = 0.01
+"""Short against a batch's time, so that a writer in a loop does not keep the others out."""
+
+
 class LakeBusyError(RuntimeError):
     """Another process held the writer's lock for longer than ``LAKE_LOCK_TIMEOUT``."""
 
@@ -159,7 +163,7 @@ def _locked(settings: Settings, purpose: str) -> Iterator[None]:
 
     lock = writer_lock(settings)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=LOCK_POLL_SECONDS)
     except Timeout as error:
         raise LakeBusyError(
             f"The lake at {settings.catalog_path} was busy for {settings.lake_lock_timeout.total_seconds():.0f} s: "

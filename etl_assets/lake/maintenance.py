@@ -15,6 +15,9 @@ from etl_assets.settings import Settings
 ORPHANS_AFTER = timedelta(days=1)
 """A killed writer leaves files that no snapshot names; a living one finishes within this time."""
 
+COARSENESS = timedelta(days=1)
+"""DuckLake compares times in a SQLite catalog as text, and takes the whole UTC day of the limit for older."""
+
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
@@ -45,12 +48,16 @@ def maintain(settings: Settings, *, now: datetime) -> Maintained:
         rewritten = rewrite_deletes(connection)
     merged, created = merge_small_files(settings)
     with write_lake(settings, "removing what is no longer referred to") as connection:
-        keep_since = (now - settings.lake_retention).isoformat()
+        keep_since = (now - settings.lake_retention - COARSENESS).isoformat()
         count = {}
         for what, statement, since in (
             ("snapshots", "ducklake_expire_snapshots", keep_since),
             ("files", "ducklake_cleanup_old_files", keep_since),
-            ("orphans", "ducklake_delete_orphaned_files", (now - max(ORPHANS_AFTER, settings.lake_retention)).isoformat()),
+            (
+                "orphans",
+                "ducklake_delete_orphaned_files",
+                (now - max(ORPHANS_AFTER, settings.lake_retention)).isoformat(),
+            ),
         ):
             rows = connection.execute(f"CALL {statement}('lake', older_than => TIMESTAMPTZ '{since}')").fetchall()
             count[what] = len(rows)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etl_assets.lake.connection import read_lake, write_lake
-from etl_assets.lake.upsert import transaction
 from etl_assets.lake.tables import TABLES, Table
+from etl_assets.lake.upsert import transaction
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def rewrite_deletes(connection: "DuckDBPyConnection") -> int:
     tables = _tables_with_deletes(connection)
     for table in tables:
         connection.execute(
-            "CALL ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => 0)", [table.name, table.schema]
+            "CALL ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => 0)",
+            [table.name, table.schema],
         ).fetchall()
     return len(tables)
 

@@ -17,7 +17,7 @@ from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.settings import Settings, settings
 
 
-class Lake(DuckDBResource):  # type: ignore[misc]  # dagster-duckdb ships without types for its base
+class Lake(DuckDBResource):
     """Connections to the lake for assets, checks and sensors. The configuration is the project's settings."""
 
     database: str = Field(default="", description="Data folder of the lake; empty takes ETL_DATA.")

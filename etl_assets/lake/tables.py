@@ -90,12 +90,16 @@ def _price(name: str, comment: str) -> Column:
 
 
 MARKET_DAY_COLUMN = Column(
-    "market_day", "DATE", "Market day in NEM time (UTC+10): intervals that end in (00:00, 24:00]. Not the 04:00 trading day."
+    "market_day",
+    "DATE",
+    "Market day in NEM time (UTC+10): intervals that end in (00:00, 24:00]. Not the 04:00 trading day.",
 )
 INTERVAL_END = Column("interval_end", _TIMES, "End of the interval: AEMO's SETTLEMENTDATE as an instant.")
 REGION_ID = Column("region_id", "VARCHAR", "NEM region: NSW1, QLD1, SA1, TAS1 or VIC1.")
 INTERVENTION = Column(
-    "intervention", "INTEGER", "0 the pricing run, whose price settles; 1 the physical run of an intervention."
+    "intervention",
+    "INTEGER",
+    "0 the pricing run, whose price settles; 1 the physical run of an intervention.",
 )
 _PROVENANCE = (
     Column("last_changed", _TIMES, "AEMO's own stamp of the record.", provenance=True),
@@ -117,11 +121,18 @@ DISPATCH_REGION = Table(
         INTERVENTION,
         _price("rrp", "Regional reference price, after any override. Negative prices are real."),
         _price("rop", "Regional original price, before any override."),
-        Column("apc_flag", "INTEGER", "Override bits: 1 administered, 2 VoLL, 4 cap or floor, 8 manual, 16 IRLF scaling."),
+        Column(
+            "apc_flag",
+            "INTEGER",
+            "Override bits: 1 administered, 2 VoLL, 4 cap or floor, 8 manual, 16 IRLF scaling.",
+        ),
         Column("market_suspended_flag", "INTEGER", "1 while the market is suspended."),
         Column("price_status", "VARCHAR", "FIRM or NOT FIRM."),
         *(_price(f"{service}_rrp", f"Price of the {service} ancillary service.") for service in _FCAS),
-        _mw("total_demand", "Operational demand met by scheduled and semi-scheduled plant. May be negative in SA1."),
+        _mw(
+            "total_demand",
+            "Operational demand met by scheduled and semi-scheduled plant. May be negative in SA1.",
+        ),
         _mw("available_generation", "Generation offered as available."),
         _mw("available_load", "Scheduled load offered as available."),
         _mw("demand_forecast", "Change of demand forecast for the interval."),
@@ -154,7 +165,11 @@ DISPATCH_INTERCONNECTOR = Table(
     comment="Flow over an interconnector in a 5-minute dispatch interval (MMS DISPATCH.INTERCONNECTORRES).",
     columns=(
         INTERVAL_END,
-        Column("interconnector_id", "VARCHAR", "Interconnector, e.g. VIC1-NSW1; positive flow runs in the order of the name."),
+        Column(
+            "interconnector_id",
+            "VARCHAR",
+            "Interconnector, e.g. VIC1-NSW1; positive flow runs in the order of the name.",
+        ),
         INTERVENTION,
         _mw("metered_mw_flow", "Flow metered at the start of the interval."),
         _mw("mw_flow", "Target flow at the end of the interval."),

@@ -102,7 +102,10 @@ def upsert(
     finally:
         connection.unregister("incoming")
     return UpsertCounts(
-        duplicate=rows.num_rows - distinct, unchanged=distinct - inserted - updated, inserted=inserted, updated=updated
+        duplicate=rows.num_rows - distinct,
+        unchanged=distinct - inserted - updated,
+        inserted=inserted,
+        updated=updated,
     )
 
 
@@ -134,7 +137,8 @@ def _classify(
     connection: "DuckDBPyConnection", table: Table, carried: tuple[str, ...], mode: Literal["revise", "fill"]
 ) -> tuple[int, int]:
     """Split ``staged`` against the lake: ``fresh`` has no row there yet, ``changed`` holds the merged new rows
-    beside their former selves (columns prefixed ``old_``)."""
+    beside their former selves (columns prefixed ``old_``).
+    """
     same_key = " AND ".join(f"new.{k} = old.{k}" for k in table.key)
     stored = [c.name for c in table.stored_columns]
     connection.execute(f"""
@@ -143,7 +147,9 @@ def _classify(
         WHERE {_pruning(connection, table)}
           AND EXISTS (FROM staged AS new WHERE {same_key})
     """)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS FROM staged AS new ANTI JOIN present AS old ON {same_key}")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE fresh AS FROM staged AS new ANTI JOIN present AS old ON {same_key}"
+    )
     differs = _differs(table, carried, mode)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE changed AS

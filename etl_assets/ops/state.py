@@ -25,9 +25,10 @@ from sqlalchemy import (
     create_engine,
     delete,
     inspect,
+    select,
+    text,
 )
 from sqlalchemy import event as sqlalchemy_event
-from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -191,7 +192,9 @@ def save_checkpoint(settings: Settings, name: str, value: Mapping[str, Any], *, 
     """Remember where to resume, for as long as ``keep``."""
     with _begin(settings) as connection:
         _upsert(
-            connection, CHECKPOINTS, {"name": name, "value": dict(value), "saved_at": now, "expires_at": now + keep}
+            connection,
+            CHECKPOINTS,
+            {"name": name, "value": dict(value), "saved_at": now, "expires_at": now + keep},
         )
 
 
@@ -231,7 +234,12 @@ def copies_for_analysts(settings: Settings) -> list[Copied]:
     """What of this database goes into ``warehouse.duckdb``."""
     import pyarrow as pa
 
-    kinds = {"DATETIME": pa.timestamp("us", tz="UTC"), "FLOAT": pa.float64(), "INTEGER": pa.int64(), "BIGINT": pa.int64()}
+    kinds = {
+        "DATETIME": pa.timestamp("us", tz="UTC"),
+        "FLOAT": pa.float64(),
+        "INTEGER": pa.int64(),
+        "BIGINT": pa.int64(),
+    }
     schema = pa.schema([(c.name, kinds.get(str(c.type), pa.string())) for c in SYNC_RUNS.columns])
     rows = [
         {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}

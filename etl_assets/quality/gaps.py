@@ -56,7 +56,12 @@ def differ(recorded: Iterable[Gap], found: Iterable[Gap]) -> bool:
 
 
 def record_gaps(
-    connection: "DuckDBPyConnection", dataset: str, days: Sequence[date], found: Sequence[Gap], *, now: datetime
+    connection: "DuckDBPyConnection",
+    dataset: str,
+    days: Sequence[date],
+    found: Sequence[Gap],
+    *,
+    now: datetime,
 ) -> int:
     """Bring the record for some market days to what was found; returns how many gaps were closed.
 

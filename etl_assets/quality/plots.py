@@ -16,7 +16,13 @@ STRIP_HEIGHT = 16
 STRIP_CELLS = (288, 144, 96, 48, 24)
 """Cells of a strip, from one an interval to one an hour: the finest that fits is drawn."""
 
-COLOURS = {"complete": "#0a8", "provisional": "#fb0", "partial": "#f60", "missing": "#c03", "expected": "#ddd"}
+COLOURS = {
+    "complete": "#0a8",
+    "provisional": "#fb0",
+    "partial": "#f60",
+    "missing": "#c03",
+    "expected": "#ddd",
+}
 """By state; told apart in the common kinds of colour blindness, and by lightness."""
 
 

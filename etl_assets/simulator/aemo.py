@@ -80,9 +80,7 @@ class Reports:
         yield tables.DISPATCHIS_INTERCONNECTION.header
         yield from self._interconnection(interval_end, stamp, interval, changed)
 
-    def _interconnection(
-        self, interval_end: datetime, stamp: str, interval: str, changed: str
-    ) -> Iterator[str]:
+    def _interconnection(self, interval_end: datetime, stamp: str, interval: str, changed: str) -> Iterator[str]:
         """Flows between neighbouring regions: the sum of the links between them."""
         day, number = self.market.locate(interval_end)
         values = {name: day.link[name][number].tolist() for name in ("flow", "metered", "losses")}
@@ -91,9 +89,7 @@ class Reports:
             ("VIC1", "NSW1", (5,)),
             ("VIC1", "SA1", (3, 4)),
         ):
-            flow, metered, losses = (
-                sum(values[name][n] for n in links) for name in ("flow", "metered", "losses")
-            )
+            flow, metered, losses = (sum(values[name][n] for n in links) for name in ("flow", "metered", "losses"))
             factor = pairs(10**15 + flow * 10**7, 15)
             shares = (pairs(losses * 6, 6), pairs(losses * 4, 6))
             yield (
@@ -114,9 +110,7 @@ class Reports:
         lines = [tables.TRADINGIS_INTERCONNECTORRES.header]
         for n, link in enumerate(INTERCONNECTOR_NAMES):
             flows = ",".join(_cents(day.link[name][step, n]) for name in ("metered", "flow", "losses"))
-            lines.append(
-                f"{tables.TRADINGIS_INTERCONNECTORRES.prefix}{head},{link},{period},{flows},{changed}"
-            )
+            lines.append(f"{tables.TRADINGIS_INTERCONNECTORRES.prefix}{head},{link},{period},{flows},{changed}")
         lines.append(tables.TRADINGIS_PRICE.header)
         prices = self.market.trading_cents(day)[step // self.market.trading_steps(day.day)]
         for region in _TRADING_ORDER:
@@ -149,9 +143,7 @@ class Reports:
         changed = mms.stamp(rooftop_changed(interval_end, kind))
         head = f"{tables.ROOFTOP.prefix}{mms.stamp(interval_end)},"
         powers = self.market.rooftop_power(interval_end, kind)
-        lines = [
-            f"{head}{region},{plain(power, 3)},{quality},{kind},{changed}" for region, power in powers.items()
-        ]
+        lines = [f"{head}{region},{plain(power, 3)},{quality},{kind},{changed}" for region, power in powers.items()]
         return mms.document(report.header, [tables.ROOFTOP.header, *lines])
 
 
@@ -189,9 +181,7 @@ def rooftop_name(interval_end: datetime, kind: RooftopType) -> str:
 def run_rows(columns: DayColumns, table: Table, first: int, last: int, intervention: int = 0) -> list[str]:
     """Rows of a regional or interconnector table, by row number in the day, for one of the two runs."""
     link = table.name == "INTERCONNECTORRES"
-    printed = [
-        (columns.link if link else columns.region)(name, intervention=intervention) for name in table.columns
-    ]
+    printed = [(columns.link if link else columns.region)(name, intervention=intervention) for name in table.columns]
     return rows(table.prefix, printed, first, last)
 
 

@@ -1,7 +1,7 @@
-"""The simulator over HTTP: a Starlette application, a server in a thread for tests, and a blocking one for the CLI.
+"""The simulator over HTTP: an application, a server in a thread for tests, a blocking one for the CLI.
 
-Besides the operator's own paths there is ``/_control``: faults (GET, POST, DELETE), time (GET, POST) and requests
-(GET). A fault can also be put on one request by the query parameter ``?fault=NAME``.
+Besides the operator's own paths there is ``/_control``: faults (GET, POST, DELETE), time (GET, POST) and
+requests (GET). A fault can also be put on one request by the query parameter ``?fault=NAME``.
 """
 
 import socket
@@ -55,7 +55,7 @@ class _Switchboard:
 class _CutResponse(Response):
     """Announces the whole length, sends half, and ends; the server then closes the connection."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
         """Send the start and half of the body only."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         half = bytes(self.body[: len(self.body) // 2])
@@ -108,7 +108,10 @@ async def _serve(board: _Switchboard, request: Request) -> Response:
 
 
 async def _hold(board: _Switchboard, seconds: float) -> None:
-    """Wait for the seconds to pass or the server to stop; a look now and then is enough, and safe across threads."""
+    """Wait for the seconds to pass or the server to stop.
+
+    A look now and then is enough, and safe across threads.
+    """
     if not seconds:
         return
     end = time.monotonic() + seconds
@@ -138,9 +141,7 @@ async def _control(board: _Switchboard, request: Request) -> Response:
         case "time", "POST":
             _set_time(board.simulator, values)
         case "requests", "GET":
-            return JSONResponse(
-                [{"method": r.method, "path": r.path, "status": r.status} for r in board.requests]
-            )
+            return JSONResponse([{"method": r.method, "path": r.path, "status": r.status} for r in board.requests])
         case _:
             return JSONResponse({"error": "Known: faults, time, requests."}, 404)
     if request.path_params["thing"] == "time":
@@ -149,7 +150,10 @@ async def _control(board: _Switchboard, request: Request) -> Response:
 
 
 def switch_on(board: FaultBoard, values: Mapping[str, Any]) -> None:
-    """Switch on a fault from JSON: name, and optionally path, times, intervals (ISO, NEM time), region, seconds."""
+    """Switch on a fault from JSON.
+
+    ``name``, and optionally path, times, intervals (ISO, NEM time), region, seconds.
+    """
     known = {"path", "times", "region", "seconds"}
     extra = {key: value for key, value in values.items() if key in known}
     intervals = [_instant(text) for text in values.get("intervals", ())]
@@ -232,7 +236,10 @@ class SimulatorServer:
 
 
 def serve(host: str, port: int, seed: int = 1, start: datetime | None = None) -> None:
-    """Serve until interrupted. ``start`` is the simulated time at the first moment; it then passes as time does."""
+    """Serve until interrupted.
+
+    ``start`` is the simulated time at the first moment; it then passes as time does.
+    """
     offset = start - utc_now() if start else timedelta()
     board = _Switchboard(Simulator(seed, lambda: utc_now() + offset))
     server = uvicorn.Server(_config(board, host, port))

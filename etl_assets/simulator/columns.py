@@ -1,7 +1,7 @@
 """The printed columns of one market day: each a list of strings, interval by interval, region by region.
 
-A day is printed column by column because that is several times faster than row by row, and because the CURRENT
-files, the archives and the monthly tables must show the very same figures.
+A day is printed column by column because that is several times faster than row by row, and because the
+CURRENT files, the archives and the monthly tables must show the very same figures.
 """
 
 from collections import OrderedDict
@@ -26,8 +26,10 @@ PRINTED_DAYS = 3
 """Printed days kept, about 8 MB each: a month is written day by day, and CURRENT spans two."""
 
 _FIGURES = {
-    "RRP": "rrp", "ROP": "rrp", "PRE_AP_ENERGY_PRICE": "rrp", "TOTALDEMAND": "demand", "DEMANDFORECAST": "forecast",
-    "AVAILABLEGENERATION": "available", "AVAILABLELOAD": "available_load", "DISPATCHABLEGENERATION": "generation",
+    "RRP": "rrp", "ROP": "rrp", "PRE_AP_ENERGY_PRICE": "rrp", "TOTALDEMAND": "demand", "DEMANDFORECAST":
+    "forecast",
+    "AVAILABLEGENERATION": "available", "AVAILABLELOAD": "available_load", "DISPATCHABLEGENERATION":
+    "generation",
     "DISPATCHABLELOAD": "load", "NETINTERCHANGE": "net", "AGGREGATEDISPATCHERROR": "error",
     "INITIALSUPPLY": "initial", "CLEAREDSUPPLY": "cleared", "TOTALINTERMITTENTGENERATION": "intermittent",
     "DEMAND_AND_NONSCHEDGEN": "nonscheduled", "UIGF": "uigf", "SEMISCHEDULE_CLEAREDMW": "semi",
@@ -39,10 +41,13 @@ _FIGURES = {
 }  # fmt: skip
 _PAIRED = {"nonscheduled", "storage", "initial_storage"}
 _CONSTANTS = {
-    "RUNNO": "1", "INTERVENTION": "0", "EEP": "0", "APCFLAG": "0", "MARKETSUSPENDEDFLAG": "0", "PRICE_STATUS": "FIRM",
-    "OCD_STATUS": "NOT_OCD", "MII_STATUS": "NOT_MII", "EXCESSGENERATION": "0", "SEMISCHEDULE_COMPLIANCEMW": "0",
+    "RUNNO": "1", "INTERVENTION": "0", "EEP": "0", "APCFLAG": "0", "MARKETSUSPENDEDFLAG": "0",
+    "PRICE_STATUS": "FIRM",
+    "OCD_STATUS": "NOT_OCD", "MII_STATUS": "NOT_MII", "EXCESSGENERATION": "0",
+    "SEMISCHEDULE_COMPLIANCEMW": "0",
     "SS_SOLAR_COMPLIANCEMW": "0", "SS_WIND_COMPLIANCEMW": "0", "INVALIDFLAG": "0", "VIOLATIONDEGREE": "0",
-    "LOCAL_PRICE_ADJUSTMENT_EXPORT": "0", "LOCALLY_CONSTRAINED_EXPORT": "0", "LOCAL_PRICE_ADJUSTMENT_IMPORT": "0",
+    "LOCAL_PRICE_ADJUSTMENT_EXPORT": "0", "LOCALLY_CONSTRAINED_EXPORT": "0",
+    "LOCAL_PRICE_ADJUSTMENT_IMPORT": "0",
     "LOCALLY_CONSTRAINED_IMPORT": "0",
 }  # fmt: skip
 _LINK_FIGURES = {
@@ -55,7 +60,10 @@ Column = Sequence[str] | str
 
 
 class DayColumns:
-    """One market day's columns, printed on first use. ``archived`` prints as the monthly tables since 2024-08 do."""
+    """One market day's columns, printed on first use.
+
+    ``archived`` prints as the monthly tables since 2024-08 do.
+    """
 
     def __init__(self, market: Market, day: date, *, archived: bool = False) -> None:
         self.market = market
@@ -65,7 +73,7 @@ class DayColumns:
         self._printed: dict[tuple[str, str], Column] = {}
 
     def region(self, name: str, *, intervention: int = 0) -> Column:
-        """A column of a regional table (PRICE, REGIONSUM), 288 x 5 strings, or a constant; empty where unused."""
+        """A column of a regional table (PRICE, REGIONSUM): 288 x 5 strings, or a constant."""
         if name == "INTERVENTION":
             return str(intervention)
         if intervention and name in ("RRP", "ROP", "PRE_AP_ENERGY_PRICE"):
@@ -133,9 +141,7 @@ class DayColumns:
         """A column nobody checks: stable, in a plausible range."""
         count = counters(self.figures.day)
         cells = (count[:, None] * 64 + np.arange(REGIONS)).ravel()
-        values = (
-            np.rint(uniform(self.market.seed, name, cells) * highest * 10**decimals).astype(np.int64).tolist()
-        )
+        values = np.rint(uniform(self.market.seed, name, cells) * highest * 10**decimals).astype(np.int64).tolist()
         paired = decimals and not self.archived
         return pairs_column(values, decimals) if paired else plain_column(values, decimals)
 

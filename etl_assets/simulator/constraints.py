@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004  invented rows: their numbers mean nothing
 """The constraint rows that make up most of a DISPATCHIS file: about 860 lines that few readers want.
 
 They are rendered once, with marks where a time stands, so that a file costs three replacements.
@@ -48,9 +49,7 @@ def _row(number: int) -> str:
     right = plain(int(10 ** (7 + 3 * draw("rhs")) * (1 if draw("sign") < 0.88 else -1)), 5)
     left = plain(int(10 ** (6 + 2.2 * draw("lhs")) * (1 if draw("side") < 0.65 else -1)), 5)
     marginal = plain(int(100 * draw("value") * 100), 2) if draw("binding") < 0.014 else "0"
-    effective = (
-        f"{2012 + int(14 * draw('year'))}/{1 + int(12 * draw('month')):02d}/{1 + int(28 * draw('day')):02d}"
-    )
+    effective = f"{2012 + int(14 * draw('year'))}/{1 + int(12 * draw('month')):02d}/{1 + int(28 * draw('day')):02d}"
     return (
         f"{DISPATCHIS_CONSTRAINT.prefix}{_SETTLEMENT},1,{name},{_INTERVAL},0,{right},{marginal},0,{_CHANGED},,"
         f'"{effective} 00:00:00",1,{left}'

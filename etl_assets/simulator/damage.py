@@ -21,11 +21,7 @@ def damaged(csv: bytes, faults: Iterable[Fault]) -> bytes:
 def corrupted(container: bytes) -> bytes:
     """A zip with a few bytes of its first member inverted; its directory stays readable."""
     start = len(container) // 3
-    return (
-        container[:start]
-        + bytes(byte ^ 0xFF for byte in container[start : start + 16])
-        + container[start + 16 :]
-    )
+    return container[:start] + bytes(byte ^ 0xFF for byte in container[start : start + 16]) + container[start + 16 :]
 
 
 def _cut(csv: bytes, _: Fault) -> bytes:
@@ -75,9 +71,7 @@ def _quoted_commas(csv: bytes, fault: Fault) -> bytes:
 
 
 def _quoted_newlines(csv: bytes, _: Fault) -> bytes:
-    return _with_notice(
-        _lines(csv), "Inter-regional transfer limit variation.\r\nRefer to AEMO, please.\r\nManager"
-    )
+    return _with_notice(_lines(csv), "Inter-regional transfer limit variation.\r\nRefer to AEMO, please.\r\nManager")
 
 
 def _with_notice(lines: list[str], reason: str) -> bytes:

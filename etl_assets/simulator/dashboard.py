@@ -1,7 +1,7 @@
 """The 5MIN report: JSON with the last 24 hours as ACTUAL and half-hourly FORECAST rows after them.
 
-Both kinds carry the same key (SETTLEMENTDATE, REGIONID), in NEM time without a zone. A forecast row later becomes
-an actual one with another price; it must never be mistaken for it.
+Both kinds carry the same key (SETTLEMENTDATE, REGIONID), in NEM time without a zone. A forecast row later
+becomes an actual one with another price; it must never be mistaken for it.
 """
 
 from collections.abc import Callable
@@ -41,9 +41,7 @@ def forecast_ends(now: datetime) -> list[datetime]:
     return [first + HALF_HOUR * n for n in range((last - first) // HALF_HOUR + 1)]
 
 
-def five_minute_report(
-    market: Market, now: datetime, withheld: Callable[[datetime], bool] = lambda _: False
-) -> bytes:
+def five_minute_report(market: Market, now: datetime, withheld: Callable[[datetime], bool] = lambda _: False) -> bytes:
     """The body of the answer at ``now``, region by region."""
     actual = [end for end in actual_ends(now) if not withheld(end)]
     rows = []

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004  the shapes of an invented market are numbers with no other meaning
 """One market day as numbers: demand, sun, wind, prices, flows and dispatch of 288 intervals and five regions.
 
 Every array holds integers, in units of the last decimal that AEMO prints (``UNITS``), with the shape
@@ -77,7 +78,8 @@ def _capacity(name: str) -> Floats:
 
 
 def _units(values: Floats, decimals: int) -> Ints:
-    return np.rint(values * 10**decimals).astype(np.int64)
+    scale = float(10**decimals)
+    return np.rint(values * scale).astype(np.int64)
 
 
 def _per_region(seed: int, stream: str, count: Ints, period: int) -> Floats:
@@ -133,9 +135,7 @@ def _prices(result: Day, seed: int, count: Ints, demand: Floats) -> None:
     result.scarcity = 0.45 * own + 0.55 * shared
     curve = np.transpose(network.PRICE_CURVE)
     noise = 1 + 0.10 * _per_region(seed, "bid", count, 12) + 0.06 * _jitter(seed, "tick", count, len(REGIONS))
-    price = (
-        np.interp(result.scarcity, curve[0], curve[1]) * noise * (0.35 + 0.65 * network.growth(year, 2012, 5))
-    )
+    price = np.interp(result.scarcity, curve[0], curve[1]) * noise * (0.35 + 0.65 * network.growth(year, 2012, 5))
     price += _spike(seed, result.day)
     price = np.where(_troughs(seed, result.day), PRICE_FLOOR, price)
     rrp = _units(np.clip(price, PRICE_FLOOR, _caps(result.day)), 5)
@@ -169,7 +169,10 @@ def _spike(seed: int, day: date) -> Floats:
 
 
 def _troughs(seed: int, day: date) -> npt.NDArray[np.bool_]:
-    """On one day in five, one noon interval at the floor in SA1 and VIC1 (only since rooftop solar is common)."""
+    """On one day in five, one noon interval at the floor in SA1 and VIC1.
+
+    Only since rooftop solar is common.
+    """
     floor = np.zeros((INTERVALS, len(REGIONS)), dtype=np.bool_)
     number = (day - EPOCH).days
     if day.year >= 2018 and one(seed, "trough", number) < 0.2:
@@ -188,10 +191,7 @@ def _flows(result: Day, seed: int, count: Ints) -> None:
         "value": [],
     }
     for link in INTERCONNECTORS:
-        gap = (
-            result.scarcity[:, REGION_NAMES.index(link.sink)]
-            - result.scarcity[:, REGION_NAMES.index(link.source)]
-        )
+        gap = result.scarcity[:, REGION_NAMES.index(link.sink)] - result.scarcity[:, REGION_NAMES.index(link.source)]
         wobble = smooth(seed, f"flow/{link.name}", count, 14)
         limit = 1 + 0.06 * smooth(seed, f"limit/{link.name}", count, 40)
         export, lowest = link.export_limit * limit, link.import_limit * limit
@@ -208,7 +208,10 @@ def _flows(result: Day, seed: int, count: Ints) -> None:
 
 
 def _net_interchange(result: Day) -> Ints:
-    """Net export of each region in 0.01 MW: its flows out less its flows in, with half of each link's losses."""
+    """Net export of each region in 0.01 MW.
+
+    Its flows out less its flows in, with half of each link's losses.
+    """
     net = np.zeros((INTERVALS, len(REGIONS)))
     for number, link in enumerate(INTERCONNECTORS):
         flow = result.link["flow"][:, number] / 1e5
@@ -230,9 +233,7 @@ def _dispatch(result: Day, seed: int, count: Ints, demand: Ints) -> None:
     load = load + np.maximum(least - (demand + load - wdr + net), 0)
     generation = demand + load - wdr + net
     uigf = figures["wind"] + figures["solar"]
-    semi = np.minimum(
-        np.where(figures["rrp"] < -(30 * 10**5), uigf * 7 // 10, uigf), (generation - least) * 1000
-    )
+    semi = np.minimum(np.where(figures["rrp"] < -(30 * 10**5), uigf * 7 // 10, uigf), (generation - least) * 1000)
     figures["semi"] = semi = np.maximum(semi, 0)
     figures["semi_wind"] = semi * figures["wind"] // np.maximum(uigf, 1)
     figures["semi_solar"] = semi - figures["semi_wind"]

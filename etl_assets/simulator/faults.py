@@ -1,8 +1,9 @@
 """Faults of the real service, declared: what each is, and a board on which they are switched on and off.
 
 A fault applies to the requests whose path matches its pattern, for the next ``times`` of them or until it is
-switched off. Faults about *intervals* change what the simulated operator has published: they apply to the given
-intervals everywhere (files, archives, report), or to the newest one at the time they were switched on.
+switched off. Faults about *intervals* change what the simulated operator has published: they apply to the
+given intervals everywhere (files, archives, report), or to the newest one at the time they were switched
+on.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,25 +50,43 @@ _KINDS = (
     FaultKind("html_with_200", Scope.ANSWER, "A maintenance page with status 200 instead of the file."),
     FaultKind("rolled_off", Scope.ANSWER, "A listed file answers 404: it was removed since.", _FILES),
     FaultKind("no_content", Scope.ANSWER, "204 without a body: nothing new, keep what you have.", _REPORT),
-    FaultKind("cut_file", Scope.CONTENT, "A whole zip whose CSV ends in the middle of a row, without footer.", _FILES),
+    FaultKind(
+        "cut_file",
+        Scope.CONTENT,
+        "A whole zip whose CSV ends in the middle of a row, without footer.",
+        _FILES,
+    ),
     FaultKind("corrupt_zip", Scope.CONTENT, "A zip with damaged bytes: the checksum of its member is wrong.", _FILES),
     FaultKind("wrong_footer", Scope.CONTENT, "A footer that counts more rows than the file has.", _FILES),
     FaultKind("bad_row", Scope.CONTENT, "A PRICE row whose RRP is not a number.", _FILES),
     FaultKind("short_row", Scope.CONTENT, "A PRICE row that ends after nine fields.", _FILES),
     FaultKind("missing_region", Scope.CONTENT, "A file without the rows of `region`; the footer agrees.", _FILES),
     FaultKind("quoted_commas", Scope.CONTENT, "Quoted region names, and a table with commas in quotes.", _FILES),
-    FaultKind("quoted_newlines", Scope.CONTENT, "A table with line breaks in quotes; the footer counts rows.", _FILES),
+    FaultKind(
+        "quoted_newlines",
+        Scope.CONTENT,
+        "A table with line breaks in quotes; the footer counts rows.",
+        _FILES,
+    ),
     FaultKind("empty_listing", Scope.LISTING, "A folder page without entries, as a real empty folder has."),
     FaultKind("lower_case_listing", Scope.LISTING, "A folder page with lower-case tags."),
     FaultKind("absolute_listing", Scope.LISTING, "A folder page whose links hold the whole address."),
     FaultKind("short_date_listing", Scope.LISTING, "A folder page with M/D/YYYY dates."),
-    FaultKind("missing_interval", Scope.WORLD, "Intervals never published: not listed, not in archive, month or report."),
+    FaultKind(
+        "missing_interval",
+        Scope.WORLD,
+        "Intervals never published: not listed, not in archive, month or report.",
+    ),
     FaultKind("archive_missing_interval", Scope.WORLD, "Intervals left out of the daily and weekly archives only."),
-    FaultKind("revised_row", Scope.WORLD, "A second file, later and with a higher number, changes a price of `region`."),
+    FaultKind(
+        "revised_row",
+        Scope.WORLD,
+        "A second file, later and with a higher number, changes a price of `region`.",
+    ),
     FaultKind("reissued_row", Scope.WORLD, "A second file, later, repeats the values with a later LASTCHANGED."),
     FaultKind("duplicate_file", Scope.WORLD, "A second file with a higher number and the very same content."),
     FaultKind("intervention", Scope.WORLD, "INTERVENTION = 1 rows beside the others; without intervals a few a day."),
-)  # fmt: skip
+)
 CATALOGUE = {kind.name: kind for kind in _KINDS}
 
 
@@ -80,7 +99,10 @@ class UnknownFaultError(ValueError):
 
 @dataclass(slots=True, eq=False)
 class Fault:
-    """A fault that is on. ``times`` counts down with each request it spoils; None is without end."""
+    """A fault that is on. ``times`` counts down with each request it spoils; None is without end.
+
+    A fault about intervals changes the world, not a request: its path and ``times`` play no part.
+    """
 
     kind: FaultKind
     path: str
@@ -95,7 +117,10 @@ class Fault:
         return self.kind.name
 
     def matches(self, path: str) -> bool:
-        """Whether a request path is spoiled; patterns are shell-style and match anywhere at the end of a path."""
+        """Whether a request path is spoiled.
+
+        Patterns are shell-style and match anywhere at the end of a path.
+        """
         return fnmatchcase(path, self.path) or fnmatchcase(path, f"*{self.path}")
 
     def describe(self) -> dict[str, object]:
@@ -111,7 +136,10 @@ class Fault:
 
 
 class FaultBoard:
-    """The faults that are on. ``newest`` gives the newest published interval, for faults without intervals."""
+    """The faults that are on.
+
+    ``newest`` gives the newest published interval, for faults without intervals.
+    """
 
     def __init__(self, newest: Callable[[], datetime]) -> None:
         self._newest = newest
@@ -146,8 +174,9 @@ class FaultBoard:
     def switch_off(self, fault: Fault | str | None = None) -> None:
         """Switch off one fault, all of a name, or (None) all; a withheld interval is thereby published."""
         with self._lock:
-            self._faults = [on for on in self._faults if not (fault is None or fault in (on, on.name))]
-            self.version += 1
+            gone = [on for on in self._faults if fault is None or fault in (on, on.name)]
+            self._faults = [on for on in self._faults if on not in gone]
+            self.version += any(on.kind.scope is Scope.WORLD for on in gone)
 
     def on(self) -> tuple[Fault, ...]:
         """The faults that are on now."""
@@ -166,9 +195,7 @@ class FaultBoard:
         """The faults of these scopes that spoil a request for ``path``; each is counted down once."""
         wanted = frozenset(scopes)
         with self._lock:
-            hits = tuple(
-                f for f in self._faults if f.kind.scope in wanted and f.matches(path) and f.times != 0
-            )
+            hits = tuple(f for f in self._faults if f.kind.scope in wanted and f.matches(path) and f.times != 0)
             for fault in hits:
                 if fault.times is not None:
                     fault.times -= 1

@@ -1,8 +1,8 @@
 """How AEMO prints numbers. All figures are integers in units of a power of ten, so printing never rounds.
 
-Three habits occur in the files. *Plain*: trailing zeros dropped (``86``, ``159.95``). *Pairs*: six decimals with
-trailing zeros dropped two at a time, as Oracle prints base-100 numbers (``0.20``, ``13.5060``, ``23.378441``).
-*Fixed*: all decimals kept (the 5MIN report's ``0.00010``).
+Three habits occur in the files. *Plain*: trailing zeros dropped (``86``, ``159.95``). *Pairs*: six decimals
+with trailing zeros dropped two at a time, as Oracle prints base-100 numbers (``0.20``, ``13.5060``,
+``23.378441``). *Fixed*: all decimals kept (the 5MIN report's ``0.00010``).
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,10 @@ def fixed(units: int, decimals: int) -> str:
 
 
 def plain_column(units: Iterable[int], decimals: int) -> list[str]:
-    """Many figures at once, as :func:`plain` (a float holds 15 digits exactly, more than any figure here has)."""
+    """Many figures at once, as :func:`plain`.
+
+    A float holds 15 digits exactly, more than any figure here has.
+    """
     if not decimals:
         return [str(value) for value in units]
     scale = 10**decimals

@@ -23,7 +23,10 @@ _CAPS = (
     (date(2024, 7, 1), 17500),
     (date(2025, 7, 1), 20300),
 )
-"""First trading day of each cap. The last one stands for every later year: never above a later, higher cap."""
+"""First trading day of each cap.
+
+The last one stands for every later year: never above a later, higher cap.
+"""
 
 
 def price_cap(trading_day: date) -> int:

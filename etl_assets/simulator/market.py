@@ -1,8 +1,9 @@
 """The truth of the simulated market: what every published file says, as typed values.
 
-``Market`` is a pure function of its seed: ask it in any order, on any machine, and an interval answers the same.
-Times are aware and mark the *end* of an interval in NEM time (UTC+10); prices are AUD/MWh, power is MW. Values are
-``Decimal`` and equal what is printed. A test asserts against this module, never against the bytes.
+``Market`` is a pure function of its seed: ask it in any order, on any machine, and an interval answers the
+same. Times are aware and mark the *end* of an interval in NEM time (UTC+10); prices are AUD/MWh, power is
+MW. Values are ``Decimal`` and equal what is printed. A test asserts against this module, never against the
+bytes.
 """
 
 from collections import OrderedDict
@@ -82,7 +83,10 @@ class InterconnectorRow:
 
 @dataclass(frozen=True, slots=True)
 class RooftopRow:
-    """Rooftop solar of one region and half-hour, MW; two estimates (types) of the same thing, never to be added."""
+    """Rooftop solar of one region and half-hour, MW.
+
+    Two estimates (types) of the same thing, never to be added.
+    """
 
     interval_end: datetime
     region: str
@@ -116,7 +120,10 @@ class Market:
             return self._days[day]
 
     def outputs(self, day: date) -> Ints:
-        """The metered output of every unit in 1e-6 MW, shape (interval, unit), in the order of ``units()``."""
+        """The metered output of every unit in 1e-6 MW.
+
+        Shape (interval, unit), in the order of ``units()``.
+        """
         with self._lock:
             if day not in self._outputs:
                 self._outputs[day] = output(self.seed, self.day(day))
@@ -130,8 +137,7 @@ class Market:
         day, number = self.locate(interval_end)
         column = REGION_NAMES.index(region)
         value = {
-            name: Decimal(int(figures[number, column])).scaleb(-UNITS[name])
-            for name, figures in day.region.items()
+            name: Decimal(int(figures[number, column])).scaleb(-UNITS[name]) for name, figures in day.region.items()
         }
         fcas = {
             service: Decimal(int(day.fcas[number, column, n])).scaleb(-5)
@@ -160,9 +166,7 @@ class Market:
         """All five regions, in the order of the files."""
         return tuple(self.region(interval_end, name, intervention=intervention) for name in REGION_NAMES)
 
-    def interconnectors(
-        self, interval_end: datetime, *, intervention: int = 0
-    ) -> tuple[InterconnectorRow, ...]:
+    def interconnectors(self, interval_end: datetime, *, intervention: int = 0) -> tuple[InterconnectorRow, ...]:
         """All six interconnectors, in the order of the files (flows are the same in both runs)."""
         day, number = self.locate(interval_end)
 
@@ -199,14 +203,12 @@ class Market:
         )
 
     def rooftop_power(self, interval_end: datetime, kind: RooftopType) -> dict[str, int]:
-        """Rooftop output in kW (thousandths of a MW) by region and sub-region, averaged over the half-hour."""
+        """Rooftop output in kW by region and sub-region, averaged over the half-hour."""
         day, number = self.locate(interval_end)
         mean = day.region["rooftop"][number - 5 : number + 1].mean(axis=0)
         if kind == "SATELLITE":
             slot = number + (day.day - EPOCH).days * INTERVALS
-            mean = mean * (
-                0.9 + 0.08 * uniform(self.seed, "satellite", slot * 8 + np.arange(len(REGION_NAMES)))
-            )
+            mean = mean * (0.9 + 0.08 * uniform(self.seed, "satellite", slot * 8 + np.arange(len(REGION_NAMES))))
         whole = {name: int(value) for name, value in zip(REGION_NAMES, mean, strict=True)}
         for part, (region, share) in _PARTS.items():
             whole[part] = whole[region] * share // 100
@@ -215,7 +217,10 @@ class Market:
         return {name: whole[name] for name in ROOFTOP_REGIONS}
 
     def trading_price(self, interval_end: datetime, region: str) -> Decimal:
-        """The price that settles: the dispatch price in whole cents; before 2021-10 the mean of six of them."""
+        """The price that settles: the dispatch price in whole cents.
+
+        Before 2021-10 the mean of six of them.
+        """
         day, number = self.locate(interval_end)
         column = REGION_NAMES.index(region)
         return Decimal(self.trading_cents(day)[number // self.trading_steps(day.day)][column]).scaleb(-2)
@@ -224,9 +229,7 @@ class Market:
         """Demand of a trading interval, MW: total demand, or its mean over the half-hour before 2021-10."""
         day, number = self.locate(interval_end)
         column = REGION_NAMES.index(region)
-        return Decimal(
-            self.trading_centi_megawatts(day)[number // self.trading_steps(day.day)][column]
-        ).scaleb(-2)
+        return Decimal(self.trading_centi_megawatts(day)[number // self.trading_steps(day.day)][column]).scaleb(-2)
 
     @staticmethod
     def trading_steps(day: date) -> int:
@@ -254,14 +257,17 @@ class Market:
         return day.trading[figure]
 
     def interventions(self, day: date) -> tuple[datetime, ...]:
-        """The intervals of a day in which an intervention is run where interventions are switched on: 3 to 8 in a row."""
+        """The intervals of a day that have an intervention where those are switched on: 3 to 8 in a row."""
         number = (day - EPOCH).days
         first = int(250 * one(self.seed, "intervention", number))
         length = 3 + int(6 * one(self.seed, "intervention length", number))
         return tuple(interval_ends(day)[first : first + length])
 
     def revised_rrp(self, interval_end: datetime, region: str) -> Decimal:
-        """The price that a revision of this row would carry; differs from the original by at least one cent."""
+        """The price that a revision of this row would carry.
+
+        Differs from the original by at least one cent.
+        """
         rrp = self.region(interval_end, region).rrp
         return rrp - Decimal("4.48588") if rrp > Decimal(-900) else rrp + Decimal("4.48588")
 

@@ -28,8 +28,9 @@ def write_mirror(
 ) -> list[Path]:
     """Write the files of whole market days, both days included; returns their paths.
 
-    ``feeds`` are folder names (``DispatchIS_Reports``, ``ROOFTOP_PV/ACTUAL``). ``current`` is a file per interval,
-    ``archive`` a zip of zips per day under the archive's name. ``plain`` writes CSV instead of zips (current only).
+    ``feeds`` are folder names (``DispatchIS_Reports``, ``ROOFTOP_PV/ACTUAL``). ``current`` is a file per
+    interval, ``archive`` a zip of zips per day under the archive's name. ``plain`` writes CSV instead of
+    zips (current only).
     """
     now = day_start(last_day) + timedelta(days=3)
     published = Site(Market(seed), FaultBoard(lambda: now))
@@ -38,9 +39,7 @@ def write_mirror(
         for day in days_between(first_day, last_day):
             items = [item for end in _ends(feed, day) for item in published.files(feed, end, now)]
             if "current" in layouts:
-                written += [
-                    _write(path / site.CURRENT[1:] / feed.folder, item, plain=plain) for item in items
-                ]
+                written += [_write(path / site.CURRENT[1:] / feed.folder, item, plain=plain) for item in items]
             if "archive" in layouts:
                 written.append(_bundle(path / site.ARCHIVE[1:] / feed.folder, feed, day, items))
     return written

@@ -1,7 +1,7 @@
 """The frame around AEMO's data: report text, file names, sequence numbers, zips.
 
-A report is lines ended by CRLF: a ``C`` header, for each table an ``I`` row and its ``D`` rows, and a ``C`` footer
-that holds the number of all lines, itself and the header included.
+A report is lines ended by CRLF: a ``C`` header, for each table an ``I`` row and its ``D`` rows, and a ``C``
+footer that holds the number of all lines, itself and the header included.
 """
 
 import io
@@ -94,7 +94,7 @@ def rezipped(container: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 
 def dispatched(interval_end: datetime) -> datetime:
-    """When the dispatch run of an interval finished: 2 to 8 seconds after the interval's start (LASTCHANGED)."""
+    """LASTCHANGED: when an interval's dispatch run finished, 2 to 8 seconds after its start."""
     start = interval_end - DISPATCH_INTERVAL
     return start + timedelta(seconds=2 + (int(start.timestamp()) // 300 * 5) % 7)
 

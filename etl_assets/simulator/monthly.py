@@ -1,7 +1,7 @@
 """Monthly files: the MMSDM tables and the price-and-demand files.
 
-A month is the intervals from 00:05 on the 1st to 00:00 on the next 1st. Rows come day by day, so that a month of
-unit output (4 million rows) never lies in memory at once.
+A month is the intervals from 00:05 on the 1st to 00:00 on the next 1st. Rows come day by day, so that a
+month of unit output (4 million rows) never lies in memory at once.
 """
 
 import io
@@ -21,13 +21,38 @@ from etl_assets.simulator.tables import Table
 from etl_assets.simulator.units import units
 
 MONTHLY_TABLES = (
-    "DISPATCHINTERCONNECTORRES", "DISPATCHPRICE", "DISPATCHREGIONSUM", "DISPATCH_UNIT_SCADA", "ROOFTOP_PV_ACTUAL",
+    "DISPATCHINTERCONNECTORRES", "DISPATCHPRICE", "DISPATCHREGIONSUM", "DISPATCH_UNIT_SCADA",
+    "ROOFTOP_PV_ACTUAL",
     "TRADINGPRICE",
 )  # fmt: skip
 FIRST_MMSDM_MONTH = date(2009, 7, 1)
 ARCHIVE_NAMES_SINCE = date(2024, 8, 1)
 """First month whose files are called PUBLIC_ARCHIVE#... instead of PUBLIC_DVD_..."""
 ONE_SECOND_FCAS_SINCE = date(2023, 10, 1)
+
+_ALWAYS = date.min
+_VERSIONS: dict[str, tuple[tuple[date, Table], ...]] = {
+    "DISPATCHINTERCONNECTORRES": ((_ALWAYS, tables.DISPATCHIS_INTERCONNECTORRES),),
+    "DISPATCHPRICE": (
+        (PRICE_5_SINCE, tables.MONTHLY_PRICE_5),
+        (date(2021, 1, 1), tables.MONTHLY_PRICE_4),
+        (_ALWAYS, tables.MONTHLY_PRICE_1),
+    ),
+    "DISPATCHREGIONSUM": (
+        (REGIONSUM_9_SINCE, tables.MONTHLY_REGIONSUM_9),
+        (ARCHIVE_NAMES_SINCE, tables.MONTHLY_REGIONSUM_8),
+        (date(2021, 10, 1), tables.MONTHLY_REGIONSUM_8_DVD),
+        (_ALWAYS, tables.MONTHLY_REGIONSUM_4),
+    ),
+    "DISPATCH_UNIT_SCADA": ((_ALWAYS, tables.MONTHLY_SCADA),),
+    "ROOFTOP_PV_ACTUAL": ((_ALWAYS, tables.MONTHLY_ROOFTOP),),
+    "TRADINGPRICE": (
+        (ARCHIVE_NAMES_SINCE, tables.MONTHLY_TRADINGPRICE_3),
+        (ONE_SECOND_FCAS_SINCE, tables.MONTHLY_TRADINGPRICE_2_DVD),
+        (_ALWAYS, tables.MONTHLY_TRADINGPRICE_2),
+    ),
+}
+"""The versions of each table with the month each began, newest first."""
 
 Skip = Callable[[date], Collection[int]]
 """Numbers (from 0) of a day's 5-minute intervals that are left out, or that hold an intervention."""
@@ -69,9 +94,7 @@ class Monthly:
         """The zip of one MMSDM table and month."""
         chunks = self._chunks(table, month, exceptions or Exceptions())
         buffer = io.BytesIO()
-        info = zipfile.ZipInfo(
-            f"{mmsdm_name(table, month)}.CSV", mmsdm_published(table, month).timetuple()[:6]
-        )
+        info = zipfile.ZipInfo(f"{mmsdm_name(table, month)}.CSV", mmsdm_published(table, month).timetuple()[:6])
         info.compress_type = zipfile.ZIP_DEFLATED
         with (
             zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=2) as container,
@@ -135,7 +158,8 @@ class Monthly:
             if slot * 6 + 5 in missing:
                 continue
             for kind in ROOFTOP_TYPES:
-                tail = f"{mms.stamp(rooftop_changed(end, kind))},{kind},{'1' if kind == 'MEASUREMENT' else '0.6'}"
+                quality = "1" if kind == "MEASUREMENT" else "0.6"
+                tail = f"{mms.stamp(rooftop_changed(end, kind))},{kind},{quality}"
                 head = f"{tables.MONTHLY_ROOFTOP.prefix}{mms.stamp(end)}"
                 powers = self.market.rooftop_power(end, kind).items()
                 rows += [f"{head},{region},{plain(power, 3)},{tail}" for region, power in powers]
@@ -160,10 +184,11 @@ class Monthly:
                 rows.append(table.prefix + ",".join([row[column] for column in table.columns]))
         return rows
 
-    def price_and_demand(
-        self, month: date, region: str, until: datetime, missing: Skip = lambda _: ()
-    ) -> bytes:
-        """PRICE_AND_DEMAND of a month and region up to an instant (the current month ends at the last midnight)."""
+    def price_and_demand(self, month: date, region: str, until: datetime, missing: Skip = lambda _: ()) -> bytes:
+        """PRICE_AND_DEMAND of a month and region up to an instant.
+
+        The current month ends at the last midnight.
+        """
         lines = ["REGION,SETTLEMENTDATE,TOTALDEMAND,RRP,PERIODTYPE"]
         column = REGION_NAMES.index(region)
         for day in days_between(month, mms.month_end(month)):
@@ -188,29 +213,7 @@ class Monthly:
 
 def monthly_table(table: str, month: date) -> Table:
     """The version of a table in a month's MMSDM file."""
-    new_names = month >= ARCHIVE_NAMES_SINCE
-    match table:
-        case "DISPATCHPRICE" if month >= PRICE_5_SINCE:
-            return tables.MONTHLY_PRICE_5
-        case "DISPATCHPRICE":
-            return tables.MONTHLY_PRICE_4 if month >= date(2021, 1, 1) else tables.MONTHLY_PRICE_1
-        case "DISPATCHREGIONSUM" if month >= REGIONSUM_9_SINCE:
-            return tables.MONTHLY_REGIONSUM_9
-        case "DISPATCHREGIONSUM" if month < date(2021, 10, 1):
-            return tables.MONTHLY_REGIONSUM_4
-        case "DISPATCHREGIONSUM":
-            return tables.MONTHLY_REGIONSUM_8 if new_names else tables.MONTHLY_REGIONSUM_8_DVD
-        case "TRADINGPRICE" if new_names:
-            return tables.MONTHLY_TRADINGPRICE_3
-        case "TRADINGPRICE":
-            one_second = month >= ONE_SECOND_FCAS_SINCE
-            return tables.MONTHLY_TRADINGPRICE_2_DVD if one_second else tables.MONTHLY_TRADINGPRICE_2
-        case "DISPATCHINTERCONNECTORRES":
-            return tables.DISPATCHIS_INTERCONNECTORRES
-        case "DISPATCH_UNIT_SCADA":
-            return tables.MONTHLY_SCADA
-        case _:
-            return tables.MONTHLY_ROOFTOP
+    return next(declared for since, declared in _VERSIONS[table] if month >= since)
 
 
 def _header(table: str, month: date) -> str:

@@ -52,22 +52,14 @@ class Interconnector:
 
 
 INTERCONNECTORS = (
-    Interconnector(
-        "N-Q-MNSP1", "NSW1", "QLD1", 92, -180, 264, -264, 500, 8e-4, "N_DLINK_EXP_20", "Q>DLINK_MRGE_7"
-    ),
+    Interconnector("N-Q-MNSP1", "NSW1", "QLD1", 92, -180, 264, -264, 500, 8e-4, "N_DLINK_EXP_20", "Q>DLINK_MRGE_7"),
     Interconnector(
         "NSW1-QLD1", "NSW1", "QLD1", 640, -1180, 2204, -2478, 2600, 3.1e-5, "N>>NIL_TW_LD_4", "Q^^N_NIL_BLWX"
     ),
-    Interconnector(
-        "T-V-MNSP1", "TAS1", "VIC1", 478, -462, 594, -478, 1100, 9e-5, "F_T++NIL_GT_6", "VT_BASS_RC"
-    ),
+    Interconnector("T-V-MNSP1", "TAS1", "VIC1", 478, -462, 594, -478, 1100, 9e-5, "F_T++NIL_GT_6", "VT_BASS_RC"),
     Interconnector("V-S-MNSP1", "VIC1", "SA1", 214, -198, 220, -220, 560, 4e-4, "VSML_RC_76", "S>NWRV_TX1"),
-    Interconnector(
-        "V-SA", "VIC1", "SA1", 600, -560, 1050, -1050, 1500, 1.2e-4, "V^^S_HEYW_MAXG", "S_HEYW_SN_130"
-    ),
-    Interconnector(
-        "VIC1-NSW1", "VIC1", "NSW1", 1450, -960, 2399, -2299, 3000, 5e-5, "V::N_MRDN_V2", "N^^V_NIL_WGA"
-    ),
+    Interconnector("V-SA", "VIC1", "SA1", 600, -560, 1050, -1050, 1500, 1.2e-4, "V^^S_HEYW_MAXG", "S_HEYW_SN_130"),
+    Interconnector("VIC1-NSW1", "VIC1", "NSW1", 1450, -960, 2399, -2299, 3000, 5e-5, "V::N_MRDN_V2", "N^^V_NIL_WGA"),
 )
 INTERCONNECTOR_NAMES = tuple(link.name for link in INTERCONNECTORS)
 

@@ -1,4 +1,7 @@
-"""The simulated operator: a market, a clock, a board of faults, and an answer to every path. No network here."""
+"""The simulated operator: a market, a clock, a board of faults, and an answer to every path.
+
+No network here.
+"""
 
 import json
 from collections import OrderedDict
@@ -6,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
+from http import HTTPStatus
 from re import compile as pattern
 from threading import RLock
 
@@ -23,6 +27,7 @@ PRICE_AND_DEMAND_PATH = "/aemo/data/nem/priceanddemand/"
 CACHED_BYTES = 96 * 2**20
 """Generated files kept: a few archives and monthly tables, which cost seconds to make."""
 _FOLDERS_CACHED = 16
+_MONTHS = range(1, 13)
 _STRAY_AGE = timedelta(days=251)
 """The DUPLICATE folder holds one old file."""
 
@@ -101,13 +106,13 @@ class Simulator:
 
     def answer(self, method: str, path: str, *, body: bytes = b"", root: str = "") -> Answer:
         """The answer to a request, faults included; ``path`` is decoded once, as a server does."""
-        faults = self.faults.take(path, Scope)
+        faults = self.faults.take(path, (Scope.ANSWER, Scope.CONTENT, Scope.LISTING))
         spoiled = _spoiled(faults)
         if spoiled is not None:
             return spoiled
         with self._lock:
             answer = self._route(method, path, body, root, faults)
-        if any(fault.name == "cut_body" for fault in faults) and answer.status == 200:
+        if any(fault.name == "cut_body" for fault in faults) and answer.status == HTTPStatus.OK:
             return replace(answer, cut=True)
         return answer
 
@@ -130,7 +135,7 @@ class Simulator:
 
     def _aggregated(self, path: str) -> Answer:
         match = _AGGREGATED.fullmatch(path.removeprefix(PRICE_AND_DEMAND_PATH))
-        if match is None or match[3] not in REGION_NAMES or not 1 <= int(match[2]) <= 12:
+        if match is None or match[3] not in REGION_NAMES or int(match[2]) not in _MONTHS:
             return _page(404, "Not Found")
         month = date(int(match[1]), int(match[2]), 1)
         now = self.clock()
@@ -183,7 +188,7 @@ class Simulator:
         if path == f"{site.CURRENT}{SCADA.folder}DUPLICATE/":
             return list(self.site.files(SCADA, newest_interval(day_start((now - _STRAY_AGE).date())), now))
         match = _MONTH_PATH.fullmatch(path)
-        if match and 1 <= int(match[2]) <= 12:
+        if match and int(match[2]) in _MONTHS:
             month = date(int(match[1]), int(match[2]), 1)
             return (self.site.mmsdm(month, now) or None) if month >= monthly.FIRST_MMSDM_MONTH else None
         return None
@@ -191,9 +196,7 @@ class Simulator:
     def _subfolders(self, path: str) -> list[Line]:
         known = [f"{parent}{folder}" for parent in (site.CURRENT, site.ARCHIVE) for folder in FEEDS]
         known += [f"{site.CURRENT}{SCADA.folder}DUPLICATE/", *self._month_folders()]
-        names = {
-            full.removeprefix(path).split("/")[0] for full in known if full.startswith(path) and full != path
-        }
+        names = {full.removeprefix(path).split("/")[0] for full in known if full.startswith(path) and full != path}
         made = datetime(2017, 5, 12, 10, 56, tzinfo=NEM_TIME)
         return [Line(name, made) for name in sorted(names)]
 
@@ -224,7 +227,10 @@ def _is_request(body: bytes) -> bool:
 
 
 def _applies(fault: Fault, item: Item) -> bool:
-    """A fault with intervals spoils their files (in archives too); one without spoils every file it matches."""
+    """A fault with intervals spoils their files (in archives too).
+
+    One without spoils every file it matches.
+    """
     return not fault.intervals or item.interval is None or item.interval in fault.intervals
 
 

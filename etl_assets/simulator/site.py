@@ -1,8 +1,8 @@
 """What is published when: the operator's folders at a simulated time, and the files in them.
 
 Retention and delays are those measured from real listings: CURRENT dispatch feeds hold two days, trading and
-rooftop fourteen; daily archives appear two days later about 01:01 and stay for 375 days, weekly ones eight days
-after their week for 54 weeks; monthly tables on the 10th of the next month.
+rooftop fourteen; daily archives appear two days later about 01:01 and stay for 375 days, weekly ones eight
+days after their week for 54 weeks; monthly tables on the 10th of the next month.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +44,10 @@ DAILY_DELAY = timedelta(days=2, minutes=61)
 REVISED_AFTER = timedelta(minutes=15)
 """A revised or repeated file appears this long after the first."""
 WEEKLY_SHIFT = timedelta(minutes=5)
-"""A weekly TradingIS archive begins one interval after its first day does: aligned with neither kind of day."""
+"""A weekly TradingIS archive begins one interval after its first day does.
+
+Aligned with neither kind of day.
+"""
 
 Make = Callable[[Sequence[Fault]], bytes]
 
@@ -67,12 +70,14 @@ class Feed:
     kept: timedelta
     typical_size: int
     half_hourly: bool = False
+    suffix: str = ".CSV"
+    """How the file inside the zip ends; AEMO writes it both ways."""
 
 
 DISPATCHIS = Feed("DispatchIS_Reports/", "DISPATCHIS", DISPATCH_KEPT, 19_600)
 SCADA = Feed("Dispatch_SCADA/", "DISPATCHSCADA", DISPATCH_KEPT, 5_100)
 TRADINGIS = Feed("TradingIS_Reports/", "TRADINGIS", TRADING_KEPT, 720)
-ROOFTOP = Feed("ROOFTOP_PV/ACTUAL/", "ROOFTOP_PV_ACTUAL", TRADING_KEPT, 475, half_hourly=True)
+ROOFTOP = Feed("ROOFTOP_PV/ACTUAL/", "ROOFTOP_PV_ACTUAL", TRADING_KEPT, 475, half_hourly=True, suffix=".csv")
 FEEDS = {feed.folder: feed for feed in (DISPATCHIS, SCADA, TRADINGIS, ROOFTOP)}
 
 
@@ -114,9 +119,7 @@ class Site:
 
         if not self.board.world("missing_interval") and not self.board.world("intervention"):
             return Exceptions()
-        return Exceptions(
-            lambda day: numbers(day, self.withheld), lambda day: numbers(day, self.has_intervention)
-        )
+        return Exceptions(lambda day: numbers(day, self.withheld), lambda day: numbers(day, self.has_intervention))
 
     # Interval files
 
@@ -139,17 +142,18 @@ class Site:
         return not (end - day_start(market_day(end))) % Market.trading_interval(market_day(end))
 
     def files(self, feed: Feed, end: datetime, now: datetime) -> Iterator[Item]:
-        """The files of one interval that exist at ``now``: usually one, two after a re-issue, two for rooftop."""
+        """The files of one interval that exist at ``now``.
+
+        Usually one, two after a re-issue, two for rooftop.
+        """
         if feed is ROOFTOP:
             for kind in ROOFTOP_TYPES:
                 name = aemo.rooftop_name(end, kind)
-                yield self._item(feed, name, ".csv", end, end + aemo.ROOFTOP_DELAY, self._rooftop(end, kind))
+                yield self._item(feed, name, end, end + aemo.ROOFTOP_DELAY, self._rooftop(end, kind))
             return
         start = end - DISPATCH_INTERVAL
         published = aemo.dispatch_published(end)
-        yield self._item(
-            feed, aemo.member_name(feed.name, end, published), ".CSV", end, start, self._csv(feed, end)
-        )
+        yield self._item(feed, aemo.member_name(feed.name, end, published), end, start, self._csv(feed, end))
         if feed is DISPATCHIS and now >= start + REVISED_AFTER:
             yield from self._second_file(end, published + REVISED_AFTER)
 
@@ -167,7 +171,7 @@ class Site:
                 def csv(reports: Reports = reports, issue: Issue = issue) -> bytes:
                     return reports.dispatchis(end, issue)
 
-                yield self._item(DISPATCHIS, name, ".CSV", end, published, csv)
+                yield self._item(DISPATCHIS, name, end, published, csv)
                 return
 
     def _csv(self, feed: Feed, end: datetime) -> Callable[[], bytes]:
@@ -181,13 +185,11 @@ class Site:
     def _rooftop(self, end: datetime, kind: RooftopType) -> Callable[[], bytes]:
         return lambda: self.first.rooftop_pv(end, kind)
 
-    def _item(
-        self, feed: Feed, name: str, suffix: str, end: datetime, modified: datetime, csv: Callable[[], bytes]
-    ) -> Item:
+    def _item(self, feed: Feed, name: str, end: datetime, modified: datetime, csv: Callable[[], bytes]) -> Item:
         size = feed.typical_size + int(feed.typical_size * 0.04 * one(0, name, 0))
 
         def make(faults: Sequence[Fault]) -> bytes:
-            container = mms.archive([(name + suffix, damaged(csv(), faults))], modified)
+            container = mms.archive([(name + feed.suffix, damaged(csv(), faults))], modified)
             return corrupted(container) if any(fault.name == "corrupt_zip" for fault in faults) else container
 
         return Item(Line(f"{name}.zip", modified.replace(second=0), size), make, end)
@@ -204,7 +206,7 @@ class Site:
         newest = (now.astimezone(NEM_TIME) - DAILY_DELAY).date()
         for day in days_between(newest - DAY * (DAILY_ARCHIVES - 1), newest):
             name = f"PUBLIC_{feed.name}_{day:%Y%m%d}"
-            yield self._bundle(feed, name, interval_ends(day), day_start(day) + DAILY_DELAY, now)
+            yield self._bundle(feed, name, interval_ends(day), day_start(day) + DAILY_DELAY)
 
     def _weekly(self, feed: Feed, now: datetime, kind: RooftopType | None = None) -> Iterator[Item]:
         first_weekday = 3 if kind else 6
@@ -220,23 +222,17 @@ class Site:
                 name = f"PUBLIC_{feed.name}_{week:%Y%m%d}_{week + DAY * 6:%Y%m%d}"
                 ends = [start + WEEKLY_SHIFT + DISPATCH_INTERVAL * n for n in range(1, 2017)]
                 ends = [end for end in ends if self._trades(end)]
-            yield self._bundle(feed, name, ends, start + delay, now, kind)
+            yield self._bundle(feed, name, ends, start + delay, kind or "")
 
-    def _bundle(
-        self,
-        feed: Feed,
-        name: str,
-        ends: Sequence[datetime],
-        modified: datetime,
-        now: datetime,
-        kind: RooftopType | None = None,
-    ) -> Item:
+    def _bundle(self, feed: Feed, name: str, ends: Sequence[datetime], modified: datetime, kind: str = "") -> Item:
+        """A zip of the zips of ``ends`` whose names hold ``kind``, as of when the archive was made."""
+
         def make(faults: Sequence[Fault]) -> bytes:
-            files = (item for end in ends if not self._left_out(end) for item in self.files(feed, end, now))
+            files = (item for end in ends if not self._left_out(end) for item in self.files(feed, end, modified))
             members = (
                 (item.line.name, item.make([fault for fault in faults if item.interval in fault.intervals]))
                 for item in files
-                if kind is None or kind in item.line.name
+                if kind in item.line.name
             )
             container = mms.archive(members, modified, level=0)
             spoiled = any(fault.name == "corrupt_zip" and not fault.intervals for fault in faults)

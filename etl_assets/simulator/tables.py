@@ -1,7 +1,7 @@
 """The tables of AEMO's files: group, name, version and columns, exactly as their ``I`` rows name them.
 
-The order of the columns differs between a CURRENT file and the monthly archive, and between versions; a reader
-that counts columns breaks on one of them.
+The order of the columns differs between a CURRENT file and the monthly archive, and between versions; a
+reader that counts columns breaks on one of them.
 """
 
 from dataclasses import dataclass
@@ -345,9 +345,7 @@ MONTHLY_ROOFTOP = _table(
     """
 )
 
-MONTHLY_REGIONSUM_9 = Table(
-    "DISPATCH", "REGIONSUM", 9, (*MONTHLY_REGIONSUM_8.columns, "BDU_INITIAL_ENERGY_STORAGE")
-)
+MONTHLY_REGIONSUM_9 = Table("DISPATCH", "REGIONSUM", 9, (*MONTHLY_REGIONSUM_8.columns, "BDU_INITIAL_ENERGY_STORAGE"))
 DISPATCHIS_REGIONSUM_8 = Table(
     "DISPATCH",
     "REGIONSUM",

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004  invented units: their numbers mean nothing beyond this file
 """The invented generating units (DUIDs) and their output. Some names hold ``/`` or ``#``, as real ones do."""
 
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ def _name(stem: str, suffix: str, turn: int) -> str:
 
 
 def output(seed: int, day: Day) -> Ints:
-    """Metered output in 1e-6 MW at each interval's start, shape (interval, unit); negative when it consumes."""
+    """Metered output in 1e-6 MW at each interval's start, shape (interval, unit).
+
+    Negative when it consumes.
+    """
     fleet = units()
     count = counters(day.day)
     cells = count[:, None] * 1024 + np.arange(len(fleet))

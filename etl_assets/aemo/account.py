@@ -1,0 +1,92 @@
+"""What a collection is asked for, and the account it gives of every record."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from etl_assets.aemo.completeness import DayStatus
+from etl_assets.aemo.feeds import Feed, Report
+from etl_assets.aemo.mms import RefusedFile
+from etl_assets.lake.upsert import UpsertCounts
+
+
+@dataclass
+class Account:
+    """What became of every record read for one dataset: ``fetched`` is the sum of the others.
+
+    A record is one row of the table as one file gave it, or one line that could not be read.
+    """
+
+    dataset: str
+    fetched: int = 0
+    filtered: int = 0
+    invalid: int = 0
+    duplicate: int = 0
+    unchanged: int = 0
+    inserted: int = 0
+    updated: int = 0
+
+    def add(self, counts: UpsertCounts) -> None:
+        """Add what the lake did with a batch."""
+        self.duplicate += counts.duplicate
+        self.unchanged += counts.unchanged
+        self.inserted += counts.inserted
+        self.updated += counts.updated
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The categories that ``fetched`` is made of."""
+        names = ("filtered", "invalid", "duplicate", "unchanged", "inserted", "updated")
+        return {name: getattr(self, name) for name in names}
+
+    def check(self) -> None:
+        """Raise ``RuntimeError`` where a record is unaccounted for: then a number in this account is wrong."""
+        if self.fetched != sum(self.parts.values()):
+            raise RuntimeError(
+                f"{self.dataset}: {self.fetched} records were fetched, but the account says {self.parts}"
+            )
+
+
+@dataclass
+class Collection:
+    """What a collection did for one feed: account, the days before and after, sources, and what went wrong."""
+
+    feed: Feed
+    account: Account
+    before: list[DayStatus]
+    after: list[DayStatus] = field(default_factory=list)
+    rows_by_source: Counter[str] = field(default_factory=Counter)
+    files_read: int = 0
+    refused: list[RefusedFile] = field(default_factory=list)
+    warnings: list[RefusedFile] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def missing_before(self) -> int:
+        """Due intervals that were not complete when the collection began."""
+        return sum(len(status.wanted) for status in self.before)
+
+    @property
+    def missing_after(self) -> int:
+        """Due intervals that are still not complete."""
+        return sum(len(status.wanted) for status in self.after)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One collection: which report's feeds, which market days, as of when, for which run.
+
+    ``reread`` fetches what is there already as well, to notice revisions.
+    """
+
+    feeds: Sequence[Feed]
+    days: Sequence[date]
+    now: datetime
+    run_id: str
+    reread: bool = False
+
+    @property
+    def report(self) -> Report:
+        """The report that supplies these feeds."""
+        return self.feeds[0].report

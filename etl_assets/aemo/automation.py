@@ -1,0 +1,240 @@
+"""What runs the market's assets without a hand: the tick, the daily re-reading, and the healing of gaps.
+
+Every schedule works for its scheduled time, never the clock: a late tick does what the punctual one would have done.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import dagster as dg
+
+from etl_assets.aemo.assets import LIVE_ASSETS, REPORT_ASSETS, asset_key, price_and_demand
+from etl_assets.aemo.completeness import State, day_statuses
+from etl_assets.aemo.feeds import REPORTS, Report, feeds_of
+from etl_assets.lake.assets import warehouse_file
+from etl_assets.lake.connection import read_lake
+from etl_assets.lake.resource import Lake
+from etl_assets.market_time import DAY, DISPATCH_INTERVAL, NEM_ZONE_NAME, days_between, market_day, utc_now
+from etl_assets.partitions import MARKET_DAY, MARKET_MONTH
+
+LIVE_PRIORITY = {"dagster/priority": "10"}
+"""Above backfills (0): a queued tick is the next to run."""
+
+TICK_LOOKS_BACK = timedelta(hours=2)
+"""The slowest feed (rooftop) is overdue two hours after an interval's end; a tick asks for every day in between."""
+
+HEAL_TAG = "etl_assets/heal"
+
+BACK_OFF_MINUTES = (5, 15, 60)
+"""Waits after the first, second and later failed healings of one gap; the last one repeats, hourly."""
+
+market_live = dg.define_asset_job(
+    "market_live",
+    selection=dg.AssetSelection.assets(*LIVE_ASSETS, warehouse_file),
+    partitions_def=MARKET_DAY,
+    executor_def=dg.in_process_executor,
+    tags=LIVE_PRIORITY,
+    description="Brings in the newest intervals and publishes them. Requested every five minutes by `market_tick`.",
+)
+market_heal = dg.define_asset_job(
+    "market_heal",
+    selection=dg.AssetSelection.assets(*REPORT_ASSETS, warehouse_file),
+    partitions_def=MARKET_DAY,
+    executor_def=dg.in_process_executor,
+    description="Makes a market day complete and publishes it. Requested by `gap_sensor` for days with gaps.",
+)
+market_months = dg.define_asset_job(
+    "market_months",
+    selection=dg.AssetSelection.assets(price_and_demand),
+    partitions_def=MARKET_MONTH,
+    executor_def=dg.in_process_executor,
+    description="Brings in the open month's aggregated price and demand. Requested daily.",
+)
+
+
+def collect_config(assets: Iterable[dg.AssetsDefinition], as_of: datetime, *, reread: bool = False) -> dg.RunConfig:
+    """Run configuration that makes some assets work for a moment."""
+    config = {"config": {"as_of": as_of.isoformat(), "reread": reread}}
+    return dg.RunConfig(ops={asset.op.name: config for asset in assets})
+
+
+def day_tags(days: Iterable[date]) -> dict[str, str]:
+    """The run tags that ask for a partition, or for a range where there are several days."""
+    ordered = sorted(days)
+    if len(ordered) == 1:
+        return {"dagster/partition": str(ordered[0])}
+    return {
+        "dagster/asset_partition_range_start": str(ordered[0]),
+        "dagster/asset_partition_range_end": str(ordered[-1]),
+    }
+
+
+def days_of_tick(moment: datetime) -> list[date]:
+    """The market days that a tick's window touches: one, and just after midnight two."""
+    return list(days_between(market_day(moment - TICK_LOOKS_BACK), market_day(moment + DISPATCH_INTERVAL)))
+
+
+@dg.schedule(
+    job=market_live,
+    cron_schedule="1-59/5 * * * *",
+    execution_timezone=NEM_ZONE_NAME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def market_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """At minutes 1, 6, 11 …: the interval whose file appeared a minute before."""
+    moment = context.scheduled_execution_time
+    return dg.RunRequest(
+        tags=day_tags(days_of_tick(moment)),
+        run_config=collect_config(LIVE_ASSETS, moment),
+    )
+
+
+@dg.schedule(
+    job=market_heal,
+    cron_schedule="30 1 * * *",
+    execution_timezone=NEM_ZONE_NAME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def market_recheck(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Daily at 01:30: reads the day before yesterday again, when its archive is out, to notice revisions."""
+    moment = context.scheduled_execution_time
+    day = market_day(moment) - 2 * DAY
+    return dg.RunRequest(partition_key=str(day), run_config=collect_config(REPORT_ASSETS, moment, reread=True))
+
+
+@dg.schedule(
+    job=market_months,
+    cron_schedule="15 6 * * *",
+    execution_timezone=NEM_ZONE_NAME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def market_months_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Daily at 06:15: the aggregated file of yesterday's month, which grew at midnight."""
+    moment = context.scheduled_execution_time
+    month = market_day(moment - DAY).replace(day=1)
+    return dg.RunRequest(partition_key=str(month), run_config=collect_config([price_and_demand], moment))
+
+
+@dataclass(frozen=True, slots=True)
+class Ailing:
+    """A report's market day with overdue intervals that are missing or provisional."""
+
+    report: Report
+    day: date
+    intervals: int
+
+    @property
+    def name(self) -> str:
+        """How the cursor and the run's tag call it."""
+        return f"{self.report.name}|{self.day}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often the healing of a day was asked for, and when last."""
+
+    count: int
+    asked_at: datetime
+
+    def may_ask_again(self, now: datetime) -> bool:
+        """Whether the back-off has passed."""
+        wait = BACK_OFF_MINUTES[min(self.count, len(BACK_OFF_MINUTES)) - 1]
+        return now >= self.asked_at + timedelta(minutes=wait)
+
+
+def plan_healing(
+    ailing: Iterable[Ailing], attempts: Mapping[str, Attempts], running: frozenset[str], now: datetime
+) -> tuple[list[Ailing], dict[str, Attempts]]:
+    """Which days to ask for now, and the attempts to remember. A day that is whole again is forgotten."""
+    asked: list[Ailing] = []
+    kept: dict[str, Attempts] = {}
+    for day in ailing:
+        former = attempts.get(day.name)
+        if day.name in running or (former and not former.may_ask_again(now)):
+            kept |= {day.name: former} if former else {}
+            continue
+        asked.append(day)
+        kept[day.name] = Attempts(former.count + 1 if former else 1, now)
+    return asked, kept
+
+
+def find_ailing(lake: Lake, now: datetime) -> list[Ailing]:
+    """The market days of the gap horizon (36 hours) that need healing, by report."""
+    days = list(days_between(market_day(now - lake.settings.gap_horizon), market_day(now + DISPATCH_INTERVAL)))
+    found = []
+    with read_lake(lake.settings) as connection:
+        for report in REPORTS:
+            for day in days:
+                ends: set[datetime] = set()
+                for feed in feeds_of(report):
+                    status = day_statuses(connection, feed, [day], now)[0]
+                    sick = (State.MISSING, State.PARTIAL, State.PROVISIONAL)
+                    ends |= {e for e, s in status.states.items() if s in sick and feed.is_overdue(e, now)}
+                ends = {end for end in ends if end > now - lake.settings.gap_horizon}
+                if ends:
+                    found.append(Ailing(report, day, len(ends)))
+    return found
+
+
+@dg.sensor(
+    job=market_heal,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
+    """Looks for intervals missing in the last 36 hours and asks for the market days that heal them.
+
+    The same day is asked for again only when its last healing run has ended and 5, 15, then 60 minutes have passed.
+    """
+    now = utc_now()
+    attempts = _load(context.cursor)
+    ailing = find_ailing(lake, now)
+    asked, kept = plan_healing(ailing, attempts, _running(context.instance), now)
+    context.update_cursor(_dump(kept))
+    if not asked:
+        waiting = f"{len(ailing)} days with gaps wait for their run or back-off" if ailing else "no gap"
+        return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
+    return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=_dump(kept))
+
+
+def _heal_request(day: Ailing, now: datetime) -> dg.RunRequest:
+    keys = [asset_key(feed.table) for feed in feeds_of(day.report)]
+    assets = [a for a in REPORT_ASSETS if set(a.keys) & set(keys)]
+    return dg.RunRequest(
+        partition_key=str(day.day),
+        asset_selection=[*keys, warehouse_file.key],
+        run_config=collect_config(assets, now),
+        tags={HEAL_TAG: day.name, "dagster/priority": "5"},
+    )
+
+
+IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def _running(instance: dg.DagsterInstance) -> frozenset[str]:
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=market_heal.name))
+    return frozenset(run.tags[HEAL_TAG] for run in runs if HEAL_TAG in run.tags)
+
+
+def _load(cursor: str | None) -> dict[str, Attempts]:
+    return {
+        name: Attempts(entry["count"], datetime.fromisoformat(entry["asked_at"]))
+        for name, entry in json.loads(cursor or "{}").items()
+    }
+
+
+def _dump(attempts: Mapping[str, Attempts]) -> str:
+    return json.dumps({name: {"count": a.count, "asked_at": a.asked_at.isoformat()} for name, a in attempts.items()})
+
+
+MARKET_JOBS = [market_live, market_heal, market_months]
+MARKET_SCHEDULES = [market_tick, market_recheck, market_months_daily]
+MARKET_SENSORS = [gap_sensor]

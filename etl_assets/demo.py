@@ -1,0 +1,123 @@
+"""The demo: two market days of everything, offline, through real Dagster runs, against the simulator.
+
+It works for a fixed moment of the day, so that a second demo on the same day finds nothing new.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from etl_assets.market_time import DAY, day_start, days_between, market_day
+from etl_assets.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from etl_assets.runs import RunSummary
+
+DEMO_DAYS = 2
+SETTLED_AFTER = timedelta(hours=2, minutes=31)
+"""After midnight, until the slowest feed (rooftop) has published the day that ended."""
+
+SIMULATED_NOTE = (
+    "This folder holds data of the simulator, made by `make demo` or `ETL_SOURCE=demo`.\n"
+    "Real data is never mixed with it: for the live market, remove the folder or set ETL_DATA to another.\n"
+)
+
+
+class MixedDataError(RuntimeError):
+    """Simulated and real data would meet in one folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """Which market days the demo makes, and the moment that it works for."""
+
+    days: tuple[date, ...]
+    moment: datetime
+
+    @classmethod
+    def at(cls, now: datetime) -> "DemoPlan":
+        """The last market days that had settled by ``now``."""
+        last = market_day(now - SETTLED_AFTER) - DAY
+        moment = day_start(last) + DAY + SETTLED_AFTER
+        return cls(tuple(days_between(last - (DEMO_DAYS - 1) * DAY, last)), moment)
+
+
+def point_at(url: str) -> None:
+    """Make this process, and those it starts, read from a simulator."""
+    os.environ |= {
+        "NEMWEB_URL": url,
+        "AEMO_API_URL": f"{url}/aemo/apps/api/report/5MIN",
+        "PRICE_AND_DEMAND_URL": f"{url}/aemo/data/nem/priceanddemand",
+    }
+    settings.cache_clear()
+
+
+def mark_simulated(chosen: Settings) -> None:
+    """Mark the data folder as the simulator's. Raises ``MixedDataError`` where real data lies in it."""
+    if chosen.catalog_path.exists() and not chosen.simulated_marker.exists():
+        raise MixedDataError(
+            f"{chosen.etl_data} holds real data; the simulator's is never mixed with it. Set ETL_DATA to another folder."
+        )
+    chosen.etl_data.mkdir(parents=True, exist_ok=True)
+    chosen.simulated_marker.write_text(SIMULATED_NOTE)
+
+
+def refuse_simulated(chosen: Settings) -> None:
+    """Raise ``MixedDataError`` where live data would be added to the simulator's."""
+    if chosen.simulated_marker.exists() and chosen.etl_source == "live":
+        raise MixedDataError(
+            f"{chosen.etl_data} holds the simulator's data. Remove that folder, or set ETL_DATA to another."
+        )
+
+
+@contextmanager
+def simulated_sources(now: "Callable[[], datetime]") -> Iterator[str]:
+    """The simulator on loopback, and this process pointed at it."""
+    from etl_assets.simulator.app import SimulatorServer
+
+    mark_simulated(settings())
+    with SimulatorServer(now=now) as server:
+        point_at(server.url)
+        yield server.url
+
+
+def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":
+    """What the demo runs, with a line for people, in order. Call inside ``simulated_sources``."""
+    from etl_assets.aemo.assets import LIVE_ASSETS, price_and_demand, region_forecast
+    from etl_assets.aemo.automation import collect_config, market_live, market_months
+    from etl_assets.dagster_home import dagster_instance
+    from etl_assets.runs import run_job
+
+    def run_day(day: date) -> "RunSummary":
+        with dagster_instance(settings()) as instance:
+            return run_job(
+                instance, market_live.name, {"dagster/partition": str(day)}, collect_config(LIVE_ASSETS, plan.moment)
+            )
+
+    def run_month(month: date) -> "RunSummary":
+        with dagster_instance(settings()) as instance:
+            tags = {"dagster/partition": str(month)}
+            return run_job(instance, market_months.name, tags, collect_config([price_and_demand], plan.moment))
+
+    def run_forecasts() -> "RunSummary":
+        with dagster_instance(settings()) as instance:
+            tags = {"dagster/partition": str(market_day(plan.moment))}
+            config = collect_config([region_forecast], plan.moment)
+            return run_job(instance, market_live.name, tags, config, only=list(region_forecast.keys))
+
+    def run_publish() -> "RunSummary":
+        with dagster_instance(settings()) as instance:
+            return run_job(instance, "lake_hourly", {})
+
+    months = sorted({day.replace(day=1) for day in plan.days})
+    steps: list[tuple[str, Callable[[], RunSummary]]] = []
+    steps += [(f"price and demand, {month:%B %Y}", lambda month=month: run_month(month)) for month in months]  # type: ignore[misc]
+    steps += [(f"market day {day}", lambda day=day: run_day(day)) for day in plan.days]  # type: ignore[misc]
+    steps.append(("forecasts", run_forecasts))
+    steps.append(("merge files, publish warehouse.duckdb", run_publish))
+    return steps

@@ -1,0 +1,70 @@
+"""What keeps the lake small and its published file current without a hand."""
+
+import dagster as dg
+
+from etl_assets.lake.assets import lake_maintained, small_files_merged, warehouse_file
+from etl_assets.lake.connection import read_lake
+from etl_assets.lake.publish import lake_snapshot, published_snapshot
+from etl_assets.lake.resource import Lake
+from etl_assets.market_time import NEM_ZONE_NAME
+
+lake_hourly = dg.define_asset_job(
+    "lake_hourly",
+    selection=dg.AssetSelection.assets(small_files_merged, warehouse_file),
+    executor_def=dg.in_process_executor,
+    description="Merges the open day's small files, and publishes.",
+)
+lake_daily = dg.define_asset_job(
+    "lake_daily",
+    selection=dg.AssetSelection.assets(lake_maintained, warehouse_file),
+    executor_def=dg.in_process_executor,
+    description="Merges, forgets old snapshots, removes their files, and publishes.",
+)
+lake_publish = dg.define_asset_job(
+    "lake_publish",
+    selection=dg.AssetSelection.assets(warehouse_file),
+    executor_def=dg.in_process_executor,
+    description="Publishes `warehouse.duckdb`. Requested after backfills.",
+)
+
+lake_hourly_schedule = dg.ScheduleDefinition(
+    name="lake_hourly_schedule",
+    job=lake_hourly,
+    cron_schedule="33 * * * *",
+    execution_timezone=NEM_ZONE_NAME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Hourly, between two ticks.",
+)
+lake_daily_schedule = dg.ScheduleDefinition(
+    name="lake_daily_schedule",
+    job=lake_daily,
+    cron_schedule="23 3 * * *",
+    execution_timezone=NEM_ZONE_NAME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Daily at 03:23 NEM time, when closed days have settled.",
+)
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+@dg.sensor(job=lake_publish, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def publish_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.RunRequest | dg.SkipReason:
+    """Publishes once the lake is ahead of `warehouse.duckdb` and no run is at work: after a backfill, or a crash."""
+    if busy := context.instance.get_runs_count(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        return dg.SkipReason(f"{busy} runs are queued or at work; they or the next look will publish")
+    with read_lake(lake.settings) as connection:
+        newest = lake_snapshot(connection)
+    published = published_snapshot(lake.settings)
+    if published == newest:
+        return dg.SkipReason(f"warehouse.duckdb shows the lake's newest snapshot, {newest}")
+    return dg.RunRequest()
+
+
+LAKE_JOBS = [lake_hourly, lake_daily, lake_publish]
+LAKE_SCHEDULES = [lake_hourly_schedule, lake_daily_schedule]
+LAKE_SENSORS = [publish_sensor]

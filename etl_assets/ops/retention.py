@@ -1,0 +1,77 @@
+"""Dagster's own history, bounded: a run costs 140 to 200 KB of event log, and nothing in Dagster removes it.
+
+Only superseded runs go. The run of the newest materialisation of any asset or partition stays, because removing it
+would make that partition look as if it had never been made.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from etl_assets.market_time import NEM_ZONE_NAME
+from etl_assets.settings import settings
+
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+RUNS_PER_DAY = 2_000
+"""Removed at most in one go, oldest first: some five days of ticks and their neighbours."""
+
+
+def superseded_runs(instance: dg.DagsterInstance, before: datetime) -> list[str]:
+    """Ids of finished runs, created before a moment, that hold no asset's or partition's newest materialisation."""
+    newest: dict[dg.AssetKey, frozenset[int]] = {}
+    found = []
+    filters = dg.RunsFilter(statuses=FINISHED, created_before=before)
+    for record in instance.get_run_records(filters=filters, limit=RUNS_PER_DAY, ascending=True):
+        run_id = record.dagster_run.run_id
+        made = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+        if not any(_is_newest(instance, event, newest) for event in made):
+            found.append(run_id)
+    return found
+
+
+def _is_newest(
+    instance: dg.DagsterInstance, event: dg.EventLogRecord, newest: dict[dg.AssetKey, frozenset[int]]
+) -> bool:
+    key = event.asset_key
+    if key is None:
+        return False
+    if key not in newest:
+        newest[key] = _newest(instance, key)
+    return event.storage_id in newest[key]
+
+
+def _newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> frozenset[int]:
+    storage = instance.event_log_storage
+    by_partition = storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    last = instance.fetch_materializations(key, limit=1).records
+    return frozenset(by_partition.values()) | frozenset(record.storage_id for record in last)
+
+
+@dg.asset(group_name="ops", kinds={"python"}, owners=["team:market-data"])
+def dagster_history_trimmed(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """Dagster's run history without superseded runs older than `RUN_RETENTION`. Daily.
+
+    Every partition keeps the run that made it last, however old.
+    """
+    before = datetime.now(UTC) - settings().run_retention
+    runs = superseded_runs(context.instance, before)
+    for run_id in runs:
+        context.instance.delete_run(run_id)
+    return dg.MaterializeResult(metadata={"runs_removed": len(runs)})
+
+
+trim_history = dg.define_asset_job(
+    "trim_history",
+    selection=dg.AssetSelection.assets(dagster_history_trimmed),
+    executor_def=dg.in_process_executor,
+    description="Removes superseded runs from Dagster's storage.",
+)
+trim_history_schedule = dg.ScheduleDefinition(
+    name="trim_history_schedule",
+    job=trim_history,
+    cron_schedule="43 4 * * *",
+    execution_timezone=NEM_ZONE_NAME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Daily at 04:43 NEM time.",
+)

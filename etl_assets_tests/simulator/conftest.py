@@ -1,0 +1,27 @@
+"""What the simulator's tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from etl_assets.simulator.app import SimulatorServer
+from etl_assets.simulator.service import Simulator
+from etl_assets_tests.simulator.reading import NOW
+
+
+@pytest.fixture
+def simulator() -> Simulator:
+    return Simulator(now=lambda: NOW)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SimulatorServer]:
+    with SimulatorServer(now=lambda: NOW) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").faults.switch_off()
