@@ -73,11 +73,19 @@ def _summary(success: bool, events: "Sequence[dg.DagsterEvent]") -> RunSummary:
             case "ASSET_CHECK_EVALUATION":
                 _add_check(summary, event)
             case "STEP_FAILURE":
-                data: Any = event.event_specific_data
-                summary.errors.append(
-                    data.user_failure_data.description if data.user_failure_data else data.error.message
-                )
+                summary.errors.append(_reason(event))
     return summary
+
+
+def _reason(event: "dg.DagsterEvent") -> str:
+    """What made a step fail: the description it gave, or the innermost error under Dagster's own wrapping."""
+    data: Any = event.event_specific_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error.cause:
+        error = error.cause
+    return str(error.message).strip()
 
 
 def _add_records(summary: RunSummary, event: "dg.DagsterEvent") -> None:

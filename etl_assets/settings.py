@@ -106,7 +106,9 @@ class Settings(BaseSettings):
     @property
     def lake_files(self) -> str:
         """Folder (or address) of the lake's Parquet files, absolute where local."""
-        return self.lake_data or str((self.etl_data / "lake" / "files").absolute())
+        if "://" in self.lake_data:
+            return self.lake_data
+        return str(Path(self.lake_data or self.etl_data / "lake" / "files").absolute())
 
     @property
     def warehouse_path(self) -> Path:

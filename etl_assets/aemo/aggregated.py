@@ -58,15 +58,17 @@ def _statuses(settings: Settings, month: date, now: datetime) -> "list[DayStatus
 
 def _regions_wanted(settings: Settings, month: date, before: "list[DayStatus]") -> list[str]:
     """The regions that lack a due interval."""
-    due = sum(len(PRICE_AND_DEMAND_FEED.due(status.day, status.now)) for status in before)
+    due = [end for status in before for end in PRICE_AND_DEMAND_FEED.due(status.day, status.now)]
+    if not due:
+        return []
     with read_lake(settings) as lake:
         rows = lake.execute(
             f"SELECT region_id, count(*) FROM {PRICE_AND_DEMAND.lake_name} "
-            "WHERE market_day BETWEEN $first AND $last GROUP BY region_id",
-            {"first": month, "last": days_of_month(month)[-1]},
+            "WHERE market_day BETWEEN $first AND $last AND interval_end <= $due GROUP BY region_id",
+            {"first": month, "last": days_of_month(month)[-1], "due": due[-1]},
         ).fetchall()
     there = dict(rows)
-    return [region for region in REGIONS if there.get(region, 0) < due]
+    return [region for region in REGIONS if there.get(region, 0) < len(due)]
 
 
 def _store(

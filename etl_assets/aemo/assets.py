@@ -292,9 +292,13 @@ def check_result(key: dg.AssetKey, name: str, outcome: Outcome) -> dg.AssetCheck
 def _report_each(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcomes: dict[str, Outcome]
 ) -> None:
-    """Record a day's checks under its partition: a run over a range would record them once, without one."""
+    """Record a day's checks under its partition: a run over a range would record them once, without one.
+
+    As events of this run: Dagster keeps one runless evaluation of a check and partition, and refuses the second.
+    """
     for name, outcome in outcomes.items():
-        context.instance.report_runless_asset_event(
+        metadata = _check_metadata(outcome)
+        context.log_event(
             dg.AssetCheckEvaluation(
                 asset_key=key,
                 check_name=name,
@@ -302,10 +306,7 @@ def _report_each(
                 partition=partition,
                 severity=_severity(outcome),
                 description=outcome.description,
-                metadata={
-                    n: dg.MetadataValue.text(v) if isinstance(v, str) else v
-                    for n, v in _check_metadata(outcome).items()
-                },
+                metadata={n: dg.MetadataValue.text(v) if isinstance(v, str) else v for n, v in metadata.items()},
             )
         )
 

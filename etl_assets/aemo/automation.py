@@ -16,7 +16,7 @@ from etl_assets.aemo.feeds import REPORTS, Report, feeds_of
 from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
-from etl_assets.market_time import DAY, DISPATCH_INTERVAL, NEM_ZONE_NAME, days_between, market_day, utc_now
+from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, market_day, utc_now
 from etl_assets.partitions import MARKET_DAY, MARKET_MONTH
 
 LIVE_PRIORITY = {"dagster/priority": "10"}
@@ -72,8 +72,13 @@ def day_tags(days: Iterable[date]) -> dict[str, str]:
 
 
 def days_of_tick(moment: datetime) -> list[date]:
-    """The market days that a tick's window touches: one, and just after midnight two."""
-    return list(days_between(market_day(moment - TICK_LOOKS_BACK), market_day(moment + DISPATCH_INTERVAL)))
+    """The market days that a tick's window touches: one, and after midnight two.
+
+    It ends with the interval that contains ``moment``: at 23:56 that is 24:00 of the same day, whose successor is no
+    partition yet.
+    """
+    newest = ceil_interval(moment + timedelta(microseconds=1))
+    return list(days_between(market_day(moment - TICK_LOOKS_BACK), market_day(newest)))
 
 
 @dg.schedule(
@@ -162,7 +167,7 @@ def plan_healing(
 
 def find_ailing(lake: Lake, now: datetime) -> list[Ailing]:
     """The market days of the gap horizon (36 hours) that need healing, by report."""
-    days = list(days_between(market_day(now - lake.settings.gap_horizon), market_day(now + DISPATCH_INTERVAL)))
+    days = list(days_between(market_day(now - lake.settings.gap_horizon), market_day(now)))
     found = []
     with read_lake(lake.settings) as connection:
         for report in REPORTS:
@@ -192,8 +197,8 @@ def gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResu
     attempts = _load(context.cursor)
     ailing = find_ailing(lake, now)
     asked, kept = plan_healing(ailing, attempts, _running(context.instance), now)
-    context.update_cursor(_dump(kept))
     if not asked:
+        context.update_cursor(_dump(kept))
         waiting = f"{len(ailing)} days with gaps wait for their run or back-off" if ailing else "no gap"
         return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
     return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=_dump(kept))

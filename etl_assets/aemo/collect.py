@@ -26,7 +26,7 @@ from etl_assets.http import Blocked, HttpClient, NotThere, SourceError
 from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.tables import QUARANTINE
 from etl_assets.lake.upsert import QuarantinedRecord, in_days, quarantine, transaction, upsert
-from etl_assets.market_time import DAY
+from etl_assets.market_time import DAY, market_day
 from etl_assets.quality.gaps import differ, open_gaps, record_gaps
 from etl_assets.settings import Settings
 
@@ -164,7 +164,8 @@ class _Collector:
                 account.filtered += rows[f.name].num_rows - kept.num_rows
                 account.add(counts)
                 self.results[f.name].rows_by_source[source.value] += counts.inserted + counts.updated
-            quarantine(lake, [r for _, r, _ in rejected], run_id=job.run_id, day=job.days[-1], now=job.now)
+            for day, records in _by_day(job, [record for _, record, _ in rejected]).items():
+                quarantine(lake, records, run_id=job.run_id, day=day, now=job.now)
         for f, _, is_record in rejected:
             self.results[f.name].account.fetched += is_record
             self.results[f.name].account.invalid += is_record
@@ -235,6 +236,16 @@ def _batches(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
         batch.append(offer)
     if batch:
         yield batch
+
+
+def _by_day(job: Job, records: Iterable[QuarantinedRecord]) -> dict[date, list[QuarantinedRecord]]:
+    """Rejected records by the market day that their file is named after; else by the last day asked for."""
+    found: dict[date, list[QuarantinedRecord]] = {}
+    for record in records:
+        end = job.report.interval_of(record.source.split(" ")[0])
+        day = market_day(end) if end else job.days[-1]
+        found.setdefault(day if day in job.days else job.days[-1], []).append(record)
+    return found
 
 
 def _open_quarantine(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date]) -> list[str]:

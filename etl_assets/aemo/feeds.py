@@ -24,6 +24,7 @@ from etl_assets.lake.tables import (
     Table,
 )
 from etl_assets.market_time import (
+    DAY,
     DISPATCH_INTERVAL,
     FIVE_MINUTE_SETTLEMENT,
     HALF_HOUR,
@@ -48,7 +49,8 @@ class Report:
 
     ``stamp_to_interval`` is added to a file name's stamp to give the interval's end: nothing for most reports,
     minus half an hour for rooftop, whose stamp is the time of publication. ``current_kept`` is how long CURRENT
-    holds a file, ``archived_after`` when ARCHIVE has one at the earliest.
+    holds a file, ``archived_after`` when ARCHIVE has one at the earliest, ``archive_span`` how many days a file of
+    ARCHIVE that is named after one day holds.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Report:
     current_kept: timedelta
     archived_after: timedelta
     stamp_to_interval: timedelta = timedelta()
+    archive_span: timedelta = DAY
 
     def interval_of(self, file_name: str) -> datetime | None:
         """End of the interval that a file of CURRENT holds; None for other files (other variants, folders)."""
@@ -67,11 +70,12 @@ class Report:
         return None
 
     def days_of(self, file_name: str) -> tuple[date, date] | None:
-        """First and last day that a file of ARCHIVE is named after; None for other files."""
+        """First and last day that a file of ARCHIVE holds, by its name; None for other files."""
         for prefix in self.prefixes:
             if found := re.fullmatch(rf"{prefix}_(\d{{8}})(?:_(\d{{8}}))?\.zip", file_name, re.IGNORECASE):
-                first, last = found[1], found[2] or found[1]
-                return date.fromisoformat(first), date.fromisoformat(last)
+                first = date.fromisoformat(found[1])
+                last = date.fromisoformat(found[2]) if found[2] else first + self.archive_span - DAY
+                return first, last
         return None
 
 
@@ -187,6 +191,8 @@ ROOFTOP = Report(
     current_kept=timedelta(days=14),
     archived_after=timedelta(days=8),
     stamp_to_interval=-HALF_HOUR,
+    # A week's file is named after its first day, a Thursday.
+    archive_span=7 * DAY,
 )
 
 DISPATCH_REGION_FEED = Feed(

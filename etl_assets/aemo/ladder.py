@@ -45,7 +45,7 @@ MANY_INTERVALS = 96
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Files that should supply some missing intervals; read together, since MMSDM splits tables over files."""
+    """Files that should supply some missing intervals; read together, since some sources split a row over files."""
 
     source: Source
     files: tuple[RemoteFile, ...]
@@ -99,14 +99,16 @@ class Ladder:
         if not old_enough or not self._any_younger(old_enough, ARCHIVE_KEPT):
             return
         margin = DAY if widened else timedelta()
+        files: dict[tuple[date, date], list[RemoteFile]] = {}
         for file in self._listing(f"Reports/ARCHIVE/{self.report.folder}"):
-            days = self.report.days_of(file.name)
-            if days is None:
-                continue
+            if days := self.report.days_of(file.name):
+                # Rooftop has a file for each of its estimates: both are needed.
+                files.setdefault(days, []).append(file)
+        for days, of_days in files.items():
             first, last = day_start(days[0]) - margin, day_start(days[1]) + DAY + margin
             covers = frozenset(end for end in old_enough if first < end <= last)
             if covers:
-                yield Offer(Source.ARCHIVE, (file,), covers)
+                yield Offer(Source.ARCHIVE, tuple(of_days), covers)
 
     def _monthly(self, wanted: frozenset[datetime], *, widened: bool) -> Iterator[Offer]:
         del widened

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_MS = 10_000
 """SQLite's own wait for a reader's short lock; the writers' lock is ours."""
 
-
 LOCK_POLL_SECONDS = 0.01
 """Short against a batch's time, so that a writer in a loop does not keep the others out."""
 
@@ -66,8 +65,10 @@ def _attach_statement(settings: Settings, *, read_only: bool) -> str:
 
 
 _idle: "defaultdict[str, deque[DuckDBPyConnection]]" = defaultdict(lambda: deque(maxlen=2))
-"""By catalog extension: databases in memory with their extensions loaded and no lake attached. Loading costs 0.3 s, mostly DuckDB's
-check of the signatures; a tick opens the lake some ten times. ``deque`` is safe between threads."""
+"""By catalog extension: databases in memory with their extensions loaded and no lake attached.
+
+Loading costs 0.3 s, mostly DuckDB's check of the signatures; a tick opens the lake some ten times. ``deque`` is
+safe between threads."""
 
 
 def _catalog_extension(settings: Settings) -> str:

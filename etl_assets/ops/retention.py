@@ -4,6 +4,7 @@ Only superseded runs go. The run of the newest materialisation of any asset or p
 would make that partition look as if it had never been made.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -16,18 +17,29 @@ FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagster
 RUNS_PER_DAY = 2_000
 """Removed at most in one go, oldest first: some five days of ticks and their neighbours."""
 
+RUNS_PER_READ = 500
+"""Looked at together; those that stay grow in number for ever, so the look goes on behind them."""
+
 
 def superseded_runs(instance: dg.DagsterInstance, before: datetime) -> list[str]:
     """Ids of finished runs, created before a moment, that hold no asset's or partition's newest materialisation."""
     newest: dict[dg.AssetKey, frozenset[int]] = {}
     found = []
-    filters = dg.RunsFilter(statuses=FINISHED, created_before=before)
-    for record in instance.get_run_records(filters=filters, limit=RUNS_PER_DAY, ascending=True):
-        run_id = record.dagster_run.run_id
+    for run_id in _finished_runs(instance, before):
         made = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
         if not any(_is_newest(instance, event, newest) for event in made):
             found.append(run_id)
+        if len(found) == RUNS_PER_DAY:
+            break
     return found
+
+
+def _finished_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[str]:
+    """Ids of finished runs, oldest first."""
+    filters, last = dg.RunsFilter(statuses=FINISHED, created_before=before), None
+    while records := instance.get_run_records(filters=filters, limit=RUNS_PER_READ, ascending=True, cursor=last):
+        yield from (record.dagster_run.run_id for record in records)
+        last = records[-1].dagster_run.run_id
 
 
 def _is_newest(

@@ -26,6 +26,10 @@ class Gap:
     gap_end: datetime
     missing_intervals: int
 
+    def overlaps(self, other: "Gap") -> bool:
+        """Whether both lack an interval of one entity."""
+        return self.entity == other.entity and self.gap_start <= other.gap_end and other.gap_start <= self.gap_end
+
     @classmethod
     def runs(cls, dataset: str, entity: str, ends: Iterable[datetime], length: timedelta) -> list[Self]:
         """Missing interval ends, gathered into runs of neighbours."""
@@ -40,14 +44,20 @@ class Gap:
 
 def open_gaps(connection: "DuckDBPyConnection", dataset: str, days: Sequence[date]) -> list[Gap]:
     """The gaps of some market days that are recorded as open."""
+    return list(_first_sightings(connection, dataset, days))
+
+
+def _first_sightings(
+    connection: "DuckDBPyConnection", dataset: str, days: Sequence[date]
+) -> dict[Gap, datetime]:
     rows = connection.execute(
         f"""
-        SELECT dataset, entity, gap_start, gap_end, missing_intervals FROM {GAPS.lake_name}
+        SELECT dataset, entity, gap_start, gap_end, missing_intervals, first_seen FROM {GAPS.lake_name}
         WHERE dataset = ? AND healed_at IS NULL AND gap_start > ? AND gap_start <= ?
         """,
         [dataset, day_start(min(days)), day_start(max(days)) + DAY],
     ).fetchall()
-    return [Gap(*row) for row in rows]
+    return {Gap(*row[:-1]): row[-1] for row in rows}
 
 
 def differ(recorded: Iterable[Gap], found: Iterable[Gap]) -> bool:
@@ -70,10 +80,12 @@ def record_gaps(
     import pyarrow as pa
 
     keys = {(gap.entity, gap.gap_start) for gap in found}
-    healed = [gap for gap in open_gaps(connection, dataset, days) if (gap.entity, gap.gap_start) not in keys]
+    seen = _first_sightings(connection, dataset, days)
+    healed = [gap for gap in seen if (gap.entity, gap.gap_start) not in keys]
     rows = [(gap, None) for gap in found] + [(gap, now) for gap in healed]
     if not rows:
         return 0
+    first_seen = [min((seen[old] for old in seen if old.overlaps(gap)), default=now) for gap, _ in rows]
     # A gap that reopens at the same place is a new sighting: its former, healed record gives way.
     connection.executemany(
         f"DELETE FROM {GAPS.lake_name} WHERE dataset = ? AND entity = ? AND gap_start = ? AND healed_at IS NOT NULL",
@@ -86,7 +98,7 @@ def record_gaps(
             "gap_start": [gap.gap_start for gap, _ in rows],
             "gap_end": [gap.gap_end for gap, _ in rows],
             "missing_intervals": pa.array([gap.missing_intervals for gap, _ in rows], pa.int32()),
-            "first_seen": [now] * len(rows),
+            "first_seen": first_seen,
             "healed_at": pa.array([healed_at for _, healed_at in rows], pa.timestamp("us", tz="UTC")),
         }
     )

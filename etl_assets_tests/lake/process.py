@@ -52,19 +52,31 @@ def batch(writer: str, number: int) -> pa.Table:
 
 def write(settings: Settings, writer: str, first: str, last: str, acknowledged: str) -> None:
     """Batches ``first`` to ``last``; each is acknowledged in a file, for good, once it is committed."""
+    for number in range(int(first), int(last) + 1):
+        _write_one(settings, writer, number, acknowledged)
+
+
+def write_when_told(settings: Settings, writer: str, first: str, acknowledged: str) -> None:
+    """One batch for every line on standard input."""
+    number = int(first)
+    while sys.stdin.readline():
+        _write_one(settings, writer, number, acknowledged)
+        number += 1
+
+
+def _write_one(settings: Settings, writer: str, number: int, acknowledged: str) -> None:
+    rows = batch(writer, number)
+    with write_lake(settings, f"batch {number} of {writer}") as lake:
+        say("locked")
+        with transaction(lake):
+            upsert(lake, UNIT_SCADA, rows, now=datetime.now(UTC))
+            say("upserted")
+        say("committed")
     with Path(acknowledged).open("a") as file:
-        for number in range(int(first), int(last) + 1):
-            rows = batch(writer, number)
-            with write_lake(settings, f"batch {number} of {writer}") as lake:
-                say("locked")
-                with transaction(lake):
-                    upsert(lake, UNIT_SCADA, rows, now=datetime.now(UTC))
-                    say("upserted")
-                say("committed")
-            file.write(f"{number}\n")
-            file.flush()
-            os.fsync(file.fileno())
-            say("acknowledged")
+        file.write(f"{number}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    say("acknowledged")
 
 
 def revise(settings: Settings, stop: str) -> None:

@@ -35,7 +35,8 @@ def test_extensions_load_from_their_wheels_and_nothing_is_installed(tmp_path):
         load_extension(connection, "sqlite_scanner")
 
         loaded = connection.execute(
-            "SELECT extension_name FROM duckdb_extensions() WHERE loaded AND extension_name IN ('ducklake', 'sqlite_scanner')"
+            "SELECT extension_name FROM duckdb_extensions() "
+            "WHERE loaded AND extension_name IN ('ducklake', 'sqlite_scanner')"
         ).fetchall()
 
     assert sorted(loaded) == [("ducklake",), ("sqlite_scanner",)]
@@ -46,22 +47,22 @@ def test_writers_and_readers_at_once_lose_and_double_nothing(start, finish, awai
     readers = [start("read", tmp_path / "stop") for _ in range(2)]
     for reader in readers:
         await_line(reader, "reading")
-    writers = [start("write", f"w{n}", 1, 6, tmp_path / f"w{n}") for n in range(4)]
+    writers = [start("write", f"w{n}", 1, 5, tmp_path / f"w{n}") for n in range(4)]
 
     for writer in writers:
         finish(writer)
     (tmp_path / "stop").touch()
     reports = [json.loads(finish(reader)[-1]) for reader in readers]
 
-    assert [(tmp_path / f"w{n}").read_text().split() for n in range(4)] == [["1", "2", "3", "4", "5", "6"]] * 4
+    assert [(tmp_path / f"w{n}").read_text().split() for n in range(4)] == [["1", "2", "3", "4", "5"]] * 4
     assert query(f"SELECT count(DISTINCT duid), count(*), count(DISTINCT (duid, interval_end)) {BATCHES}") == [
-        (24, 288, 288)
+        (20, 240, 240)
     ]
     assert query("SELECT duid, scada_value FROM lake.aemo.unit_scada WHERE NOT contains(duid, '-') ORDER BY 1") == [
-        ("w0", 6.0), ("w1", 6.0), ("w2", 6.0), ("w3", 6.0),
+        ("w0", 5.0), ("w1", 5.0), ("w2", 5.0), ("w3", 5.0),
     ]  # fmt: skip
-    assert query("SELECT count(*) FROM lake.quality.revisions") == [(20,)]
-    assert [(report["batches"], report["faults"]) for report in reports] == [(24, [])] * 2
+    assert query("SELECT count(*) FROM lake.quality.revisions") == [(16,)]
+    assert [(report["batches"], report["faults"]) for report in reports] == [(20, [])] * 2
 
 
 def test_processes_that_meet_an_absent_lake_make_it_once_and_fail_nobody(start, finish, tmp_path, settings, query):

@@ -1,13 +1,13 @@
 """SIGKILL at any point loses no acknowledged row, leaves no half batch, and blocks nobody."""
 
+import subprocess
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 
 from etl_assets.lake.maintenance import maintain
 from etl_assets.lake.publish import publish, published_snapshot
 
-KILLS = 12
-POINTS = cycle(["upserted", "committed", "locked", "upserted", "acknowledged", "upserted"])
+POINTS = ("upserted", "committed", "upserted", "locked", "acknowledged") * 2 + ("upserted", "upserted")
 """What a writer has just said when it is killed; it goes on meanwhile, so that the kill falls at any point after."""
 LATER = timedelta(days=30)
 
@@ -15,28 +15,34 @@ LATER = timedelta(days=30)
 def test_killed_writers_lose_no_acknowledged_batch_and_leave_no_half_one(
     settings, start, finish, await_line, tmp_path, query
 ):
-    def start_writer(name: str):
-        return start("write", name, numbers[name], 1_000_000, tmp_path / name)
+    def start_writer(name: str) -> subprocess.Popen[str]:
+        return start("write_when_told", name, numbers[name], tmp_path / name)
 
     def acknowledged(name: str) -> list[int]:
         file = tmp_path / name
         return [int(number) for number in file.read_text().split()] if file.exists() else []
 
+    def tell(writer: subprocess.Popen[str]) -> None:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+
     numbers = {"w0": 1, "w1": 1}
     writers = {name: start_writer(name) for name in numbers}
-    for name, point, _ in zip(cycle(numbers), POINTS, range(KILLS), strict=False):
-        await_line(writers[name], point)
-        writers[name].kill()
-        writers[name].wait()
-        numbers[name] = max(acknowledged(name), default=0) + 1
-        writers[name] = start_writer(name)
-    for name, writer in writers.items():
-        await_line(writer, "acknowledged")
+    for victim, other, point in zip(cycle(["w0", "w1"]), cycle(["w1", "w0"]), POINTS, strict=False):
+        tell(writers[other])
+        tell(writers[victim])
+        await_line(writers[victim], point)
+        writers[victim].kill()
+        writers[victim].wait()
+        numbers[victim] = max(acknowledged(victim), default=0) + 1
+        writers[victim] = start_writer(victim)
+        await_line(writers[other], "acknowledged")
+        numbers[other] += 1
+    for writer in writers.values():
         writer.kill()
         writer.wait()
-        numbers[name] = max(acknowledged(name)) + 1
-    for name in numbers:
-        finish(start("write", name, numbers[name], numbers[name], tmp_path / name))
+    for name, number in numbers.items():
+        finish(start("write", name, number, number, tmp_path / name))
 
     # The number in a batch's rows is the batch's own, so a row of another batch would show as well.
     batches = query(
@@ -62,9 +68,7 @@ def test_killed_writers_lose_no_acknowledged_batch_and_leave_no_half_one(
     assert done.orphans_removed + done.files_removed > 0
 
 
-def test_files_of_a_batch_that_was_killed_before_its_commit_are_removed_later(
-    settings, start, await_line, tmp_path, query
-):
+def test_files_of_a_batch_that_was_killed_before_its_commit_are_removed_later(settings, start, await_line, query):
     writer = start("hold", "a batch that is killed")
     await_line(writer, "held")
     writer.kill()
