@@ -4,11 +4,15 @@ import csv
 import json
 import sys
 from datetime import datetime
+from decimal import Decimal
+from itertools import count
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table as Grid
+from rich.text import Text
 
 from etl_assets.market_time import NEM_TIME, utc_now
 from etl_assets.settings import settings
@@ -19,23 +23,46 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Australian electricity-market intervals in DuckDB: pulled, checked, healed and published by Dagster.",
 )
-out = Console()
+# Into a pipe or file there is no width to fit: nothing is folded there.
+out = Console() if sys.stdout.isatty() else Console(width=400)
 err = Console(stderr=True)
 
 MAX_ROWS_SHOWN = 200
+WIDTH_OF_PIPES = 100_000
 
 
 def main() -> None:
     """Run the command line; an error that a person can act on is one sentence and exit code 1."""
+    from pydantic import ValidationError
+
     from etl_assets.demo import MixedDataError
     from etl_assets.http import SourceError
     from etl_assets.lake.connection import LakeBusyError
+    from etl_assets.processes import AlreadyUpError, ProcessEndedError
 
+    expected = (MixedDataError, SourceError, LakeBusyError, FileNotFoundError, AlreadyUpError, ProcessEndedError)
     try:
         app()
-    except (MixedDataError, SourceError, LakeBusyError, FileNotFoundError) as error:
-        err.print(f"[red]etl-assets:[/red] {error}", highlight=False)
+    except expected as error:
+        _complain(f"etl-assets: {error}")
         sys.exit(1)
+    except ValidationError as error:
+        if error.title != "Settings":
+            raise
+        for wrong in error.errors(include_input=False, include_url=False, include_context=False):
+            name = ".".join(str(part) for part in wrong["loc"]).upper()
+            _complain(f"etl-assets: {name} {wrong['msg'].removeprefix('Value error, ')}")
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    """An error in red; brackets in it are no markup."""
+    err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    """A line for people and pipes alike, not broken; brackets in it are no markup."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _moment(text: str | None) -> datetime:
@@ -85,9 +112,9 @@ def _print_demo_summary(summaries: list[Any]) -> None:
     failed = [check for summary in summaries for check in summary.failed]
     out.print(f"Checks: [green]{passed} passed[/green], {len(failed)} failed.", highlight=False)
     for check in failed:
-        out.print(f"  {check.severity}: {check.asset} {check.name}: {check.description}", highlight=False)
+        _say(f"  {check.severity}: {check.asset} {check.name}: {check.description}")
     for error in (error for summary in summaries for error in summary.errors):
-        err.print(f"[red]{error}[/red]", highlight=False)
+        _complain(error)
     if total["inserted"] or total["updated"]:
         out.print(
             f"New in this demo: {total['inserted']:,} rows inserted, {total['updated']:,} updated.", highlight=False
@@ -139,22 +166,32 @@ def tick(
 ) -> None:
     """One tick by hand: fetch what is missing, check, publish."""
     from etl_assets.dagster_home import dagster_instance
-    from etl_assets.demo import refuse_simulated
+    from etl_assets.demo import configured_sources
     from etl_assets.runs import tick as run_tick
 
     moment = _moment(at)
-    refuse_simulated(settings())
-    with dagster_instance(settings()) as instance:
+    _must_be_a_market_day(moment)
+    with configured_sources(settings(), moment), dagster_instance(settings()) as instance:
         summary = run_tick(instance, moment)
     for table, counts in summary.records.items():
         shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count and name != "fetched")
-        out.print(f"{table}: {counts['fetched']} fetched" + (f" ({shown})" if shown else ""), highlight=False)
+        _say(f"{table}: {counts['fetched']} fetched" + (f" ({shown})" if shown else ""))
     for check in summary.failed:
-        out.print(f"{check.severity}: {check.asset} {check.name}: {check.description}", highlight=False)
+        _say(f"{check.severity}: {check.asset} {check.name}: {check.description}")
     for error in summary.errors:
-        err.print(f"[red]{error}[/red]", highlight=False)
+        _complain(error)
     if not summary.success:
         raise typer.Exit(1)
+
+
+def _must_be_a_market_day(moment: datetime) -> None:
+    from etl_assets.aemo.automation import days_of_tick
+    from etl_assets.partitions import MARKET_DAY
+
+    days = days_of_tick(moment)
+    if not all(MARKET_DAY.has_partition_key(str(day)) for day in days):
+        first, last = MARKET_DAY.get_first_partition_key(), MARKET_DAY.get_last_partition_key()
+        raise typer.BadParameter(f"{days[0]} is no market day from {first} (MARKET_START) to {last}")
 
 
 @app.command()
@@ -169,32 +206,51 @@ def sql(
     path = settings().warehouse_path
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist yet: run `make demo`, or `etl-assets tick` for the live market")
-    with duckdb.connect(str(path), read_only=True) as warehouse:
-        warehouse.execute("SET TimeZone = 'UTC'")
-        try:
+    whole = as_csv or as_json
+    try:
+        with duckdb.connect(str(path), read_only=True) as warehouse:
+            warehouse.execute("SET TimeZone = 'UTC'")
             result = warehouse.execute(query)
-        except duckdb.Error as error:
-            err.print(str(error), highlight=False, markup=False)
-            raise typer.Exit(1) from None
-        names = [column[0] for column in result.description or ()]
-        if as_csv:
-            writer = csv.writer(sys.stdout)
-            writer.writerow(names)
-            writer.writerows(result.fetchall())
-        elif as_json:
-            rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-            sys.stdout.write(json.dumps(rows, default=str) + "\n")
-        else:
-            _print_rows(names, result.fetchmany(MAX_ROWS_SHOWN + 1))
+            names = _distinct([column[0] for column in result.description or ()])
+            rows = result.fetchall() if whole else result.fetchmany(MAX_ROWS_SHOWN + 1)
+    except duckdb.Error as error:
+        _complain(str(error))
+        raise typer.Exit(1) from None
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    elif as_json:
+        sys.stdout.write(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=_as_json) + "\n")
+    else:
+        _print_rows(names, rows)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Column names, a repeated one with a number as DuckDB's data frames have it: JSON objects keep every value."""
+    found: list[str] = []
+    for name in names:
+        alike = (f"{name}_{n}" if n else name for n in count())
+        found.append(next(candidate for candidate in alike if candidate not in found))
+    return found
+
+
+def _as_json(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _print_rows(names: list[str], rows: list[tuple[Any, ...]]) -> None:
-    grid = Grid(*names)
+    grid = Grid(*(Column(Text(name), overflow="fold") for name in names))
     for row in rows[:MAX_ROWS_SHOWN]:
-        grid.add_row(*("" if value is None else str(value) for value in row))
-    out.print(grid)
+        grid.add_row(*(Text("" if value is None else str(value)) for value in row))
+    _show(grid)
     if len(rows) > MAX_ROWS_SHOWN:
         out.print(f"The first {MAX_ROWS_SHOWN} rows; --csv or --json prints all.")
+
+
+def _show(grid: Grid) -> None:
+    # A pipe has no width: nothing is broken there.
+    (out if out.is_terminal else Console(width=WIDTH_OF_PIPES)).print(grid)
 
 
 @app.command()
@@ -203,11 +259,14 @@ def publish() -> None:
     from etl_assets.lake.publish import publish as write_file
     from etl_assets.ops.state import copies_for_analysts
 
+    if not settings().lake_catalog and not settings().catalog_path.exists():
+        raise FileNotFoundError(
+            f"{settings().etl_data} holds no lake yet: run `make demo`, or `etl-assets tick` for the live market"
+        )
     published = write_file(settings(), now=utc_now(), extra=copies_for_analysts(settings()))
-    out.print(
+    _say(
         f"{settings().warehouse_path}: snapshot {published.snapshot_id}, {published.lake_files} lake files, "
-        f"{published.bytes:,} bytes",
-        highlight=False,
+        f"{published.bytes:,} bytes"
     )
 
 
@@ -238,11 +297,11 @@ def doctor() -> None:
     from etl_assets.doctor import examine
 
     findings = examine(settings(), utc_now())
-    grid = Grid("", "what", "found", "to do")
+    grid = Grid("", *(Column(name, overflow="fold") for name in ("what", "found", "to do")))
     marks = {"ok": "[green]✓[/green]", "note": "[dim]·[/dim]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
     for finding in findings:
-        grid.add_row(marks[finding.level], finding.what, finding.found, finding.to_do)
-    out.print(grid)
+        grid.add_row(marks[finding.level], Text(finding.what), Text(finding.found), Text(finding.to_do))
+    _show(grid)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 

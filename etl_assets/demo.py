@@ -61,7 +61,8 @@ def mark_simulated(chosen: Settings) -> None:
     """Mark the data folder as the simulator's. Raises ``MixedDataError`` where real data lies in it."""
     if chosen.catalog_path.exists() and not chosen.simulated_marker.exists():
         raise MixedDataError(
-            f"{chosen.etl_data} holds real data; the simulator's is never mixed with it. Set ETL_DATA to another folder."
+            f"{chosen.etl_data} holds real data; the simulator's is never mixed with it. "
+            "Set ETL_DATA to another folder."
         )
     chosen.etl_data.mkdir(parents=True, exist_ok=True)
     chosen.simulated_marker.write_text(SIMULATED_NOTE)
@@ -84,6 +85,20 @@ def simulated_sources(now: "Callable[[], datetime]") -> Iterator[str]:
     with SimulatorServer(now=now) as server:
         point_at(server.url)
         yield server.url
+
+
+@contextmanager
+def configured_sources(chosen: Settings, moment: datetime) -> Iterator[None]:
+    """The sources that are set; in the simulator's folder the simulator, where no other address is set.
+
+    Raises ``MixedDataError`` where live data would be added to the simulator's.
+    """
+    refuse_simulated(chosen)
+    if chosen.is_demo and chosen.reads_live_market:
+        with simulated_sources(lambda: moment):
+            yield
+    else:
+        yield
 
 
 def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":

@@ -1,5 +1,6 @@
 """``etl-assets doctor``: what is configured, reachable, stale, and how big it is. Secrets are never shown."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,11 +33,24 @@ def examine(settings: Settings, now: datetime) -> list[Finding]:
         try:
             findings += look(settings, now)
         except Exception as error:  # noqa: BLE001 (whatever is wrong, the other looks go on)
-            findings.append(Finding("error", look.__name__.strip("_"), f"{type(error).__name__}: {error}"))
+            said = _without_secrets(f"{type(error).__name__}: {error}", settings)
+            findings.append(Finding("error", look.__name__.strip("_"), said))
     return findings
 
 
-def _settings(settings: Settings, now: datetime) -> Iterator[Finding]:
+def _without_secrets(text: str, settings: Settings) -> str:
+    """An error's text, which may quote an address of a database, a header, or an address with credentials."""
+    secrets = [*settings.aemo_api_headers.values(), settings.lake_catalog.removeprefix("postgres:")]
+    for url in (settings.state_database, settings.nemweb_url, settings.aemo_api_url, settings.price_and_demand_url):
+        _, at, _ = url.partition("@")
+        secrets.append(url.rpartition("@")[0].rpartition("//")[2] if at else "")
+    secrets += re.findall(r"password=(\S+)", settings.lake_catalog)
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
+
+
+def _settings(settings: Settings, _now: datetime) -> Iterator[Finding]:
     yield Finding("note", "data folder", str(settings.etl_data.absolute()))
     yield Finding("note", "source", "the simulator" if settings.is_demo else "live AEMO, or the mirror that is set")
     headers = ", ".join(sorted(settings.aemo_api_headers)) or "none"
@@ -51,6 +65,9 @@ def _sources(settings: Settings, now: datetime) -> Iterator[Finding]:
     from etl_assets.aemo.dashboard import fetch_5min
     from etl_assets.aemo.nemweb import NemWeb
 
+    if settings.is_demo and settings.reads_live_market:
+        yield Finding("note", "NEMWeb, 5MIN report", "the simulator, which `make up` and `etl-assets tick` start")
+        return
     # One try each: a doctor's answer should not wait for a back-off.
     patient = settings.model_copy(update={"http_retries": 0, "http_timeout": timedelta(seconds=10)})
     with HttpClient(patient) as http:
@@ -60,11 +77,10 @@ def _sources(settings: Settings, now: datetime) -> Iterator[Finding]:
             lambda: f"{len(nemweb.listing('Reports/CURRENT/DispatchIS_Reports'))} files in CURRENT/DispatchIS_Reports",
         )
         if settings.aemo_api_url:
+            url, headers = settings.aemo_api_url, settings.aemo_api_headers
             yield _reached(
-                f"5MIN report {shown(settings.aemo_api_url)}",
-                lambda: (
-                    f"{fetch_5min(http, settings.aemo_api_url, settings.aemo_api_headers, now).actual.num_rows} actual rows"
-                ),
+                f"5MIN report {shown(url)}",
+                lambda: f"{fetch_5min(http, url, headers, now).actual.num_rows} actual rows",
             )
 
 
@@ -106,7 +122,7 @@ def _freshness(newest: datetime | None, now: datetime) -> Finding:
     return Finding("warning", what, f"{newest:%Y-%m-%d %H:%M} UTC, {minutes:,} minutes ago", "Is `make up` running?")
 
 
-def _warehouse(settings: Settings, now: datetime) -> Iterator[Finding]:
+def _warehouse(settings: Settings, _now: datetime) -> Iterator[Finding]:
     from etl_assets.lake.connection import read_lake
     from etl_assets.lake.publish import lake_snapshot, published_snapshot
 
@@ -127,15 +143,18 @@ def _warehouse(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield Finding("warning", f"{path.name}.wal", "left by a read-write session", "The next publication removes it.")
 
 
-def _state(settings: Settings, now: datetime) -> Iterator[Finding]:
+def _state(settings: Settings, _now: datetime) -> Iterator[Finding]:
     from etl_assets.ops.state import sync_runs
 
+    home = settings.dagster_home
+    yield Finding("note", "Dagster storage", f"{_size(home) / 1e6:,.1f} MB" if home.exists() else "none yet")
+    if not settings.state_database and not (settings.etl_data / "state.sqlite").exists():
+        yield Finding("note", "collections on record", "none yet")
+        return
     runs = sync_runs(settings)
     failed = [run for run in runs if run["errors"]]
     last = f", the last {runs[-1]['finished_at']:%Y-%m-%d %H:%M} UTC" if runs else ""
     yield Finding("note", "collections on record", f"{len(runs)}{last}; {len(failed)} met errors")
-    home = settings.dagster_home
-    yield Finding("note", "Dagster storage", f"{_size(home) / 1e6:,.1f} MB" if home.exists() else "none yet")
 
 
 def _size(folder: Path) -> int:

@@ -91,7 +91,8 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
-    process.send_signal(signal.SIGINT)
+    # Not SIGINT: a shell's background jobs are started with that one ignored.
+    process.terminate()
     try:
         process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -99,11 +100,44 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+class AlreadyUpError(RuntimeError):
+    """The port, or the data folder, is in use by another ``up``."""
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _alone(chosen: Settings, host: str, port: int) -> Iterator[None]:
+    """One ``up`` a data folder: two daemons would request everything twice."""
+    from filelock import FileLock, Timeout
+
+    home = prepare_dagster_home(chosen)
+    lock = FileLock(home / "up.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise AlreadyUpError(f"{chosen.etl_data} is up already: stop that one first, or set ETL_DATA") from error
+    try:
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                raise AlreadyUpError(f"Port {port} is in use: choose another with `etl-assets up --port`")
+        yield
+    finally:
+        lock.release()
+
+
 def serve_all(chosen: Settings, host: str, port: int, out: "Console") -> None:
-    """Run everything until interrupted, or until one of the processes ends."""
+    """Run everything until interrupted, or until one of the processes ends.
+
+    Raises ``AlreadyUpError`` where the port or the data folder is in use, ``ProcessEndedError`` where one ends.
+    """
     refuse_simulated(chosen)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with ExitStack() as stack:
+        stack.enter_context(_alone(chosen, host, port))
         if chosen.is_demo:
             url = stack.enter_context(simulated_sources(utc_now))
             out.print(f"Simulated AEMO at {url}: this data folder is the simulator's.", highlight=False)

@@ -4,13 +4,14 @@ Values come from the environment or from a ``.env`` file in the working director
 the field (``NEMWEB_URL`` sets ``nemweb_url``). Nothing else in the project reads the environment.
 """
 
+import json
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
 """AEMO's front door answers the default agents of HTTP libraries with 403."""
@@ -19,12 +20,13 @@ BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML,
 class Settings(BaseSettings):
     """What can be configured. Every field has a default that works offline or against the live market."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    # Some values are secrets: no error shows one.
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     etl_data: Path = Field(Path("data"), description="Folder of the lake, the state database and warehouse.duckdb.")
     etl_source: Literal["", "live", "demo"] = Field(
         "",
-        description="`live`, or `demo` to read from the simulator; empty is live, unless `make demo` filled the folder.",
+        description="`live`, or `demo` to read from the simulator; empty is live unless `make demo` filled the folder.",
     )
     market_start: date = Field(
         date(2021, 10, 1),
@@ -39,7 +41,7 @@ class Settings(BaseSettings):
         "https://visualisations.aemo.com.au/aemo/apps/api/report/5MIN",
         description="The 5MIN report (POST). Empty switches this source off.",
     )
-    aemo_api_headers: dict[str, str] = Field(
+    aemo_api_headers: Annotated[dict[str, str], NoDecode] = Field(
         default={
             "Referer": "https://visualisations.aemo.com.au/aemo/apps/visualisation/index.html",
             "Origin": "https://visualisations.aemo.com.au",
@@ -76,12 +78,33 @@ class Settings(BaseSettings):
     )
     sync_run_retention: timedelta = Field(timedelta(days=30), description="How long ops.sync_runs keeps a row.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """An empty value is the default, except where it has a meaning of its own."""
+        return {name: value for name, value in values.items() if value != "" or name == "aemo_api_url"}
+
     @field_validator("nemweb_url", "price_and_demand_url")
     @classmethod
     def _is_a_url(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://", "file://")):
-            raise ValueError(f"{value!r} must start with http://, https:// or file:///")
+        if not value.startswith(("http://", "https://", "file:///")):
+            raise ValueError("must start with http://, https:// or file:///")
         return value.rstrip("/")
+
+    @field_validator("aemo_api_url")
+    @classmethod
+    def _is_an_http_url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://, or be empty")
+        return value
+
+    @field_validator("aemo_api_headers", mode="before")
+    @classmethod
+    def _is_a_json_object(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError:
+            raise ValueError('must be a JSON object such as {"Referer": "https://…"}') from None
 
     @property
     def simulated_marker(self) -> Path:
@@ -92,6 +115,11 @@ class Settings(BaseSettings):
     def is_demo(self) -> bool:
         """Whether data comes from the simulator."""
         return self.etl_source == "demo" or (not self.etl_source and self.simulated_marker.exists())
+
+    @property
+    def reads_live_market(self) -> bool:
+        """Whether NEMWeb's address is the real one."""
+        return bool(self.nemweb_url == Settings.model_fields["nemweb_url"].default)
 
     @property
     def dagster_home(self) -> Path:

@@ -38,6 +38,9 @@ BACKFILL_DAYS_PER_RUN = 10
 FETCH_RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """On top of the client's own retries, for outages of a minute; longer ones are the gap sensor's."""
 
+ERRORS_NAMED = 5
+"""In a failure's message; a day of files that cannot be had is 288 of them. The metadata lists all."""
+
 NEMWEB = dg.AssetSpec(
     "nemweb",
     group_name=GROUP,
@@ -154,7 +157,7 @@ def report_assets(report: Report) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: CollectConfig, lake: Lake, aemo: Aemo
     ) -> Iterator[dg.MaterializeResult[None]]:
         selected = [feed for feed in feeds if asset_key(feed.table) in context.selected_asset_keys]
-        job = Job(selected, partition_days(context.partition_keys), config.moment(), context.run_id, config.reread)
+        job = Job(selected, partition_days(context.partition_keys), config.moment(), context.run.run_id, config.reread)
         started = datetime.now(UTC)
         with aemo.client() as http:
             results = collect(lake.settings, http, job)
@@ -200,8 +203,9 @@ def raise_if_failed(results: Sequence[Collection], what: str) -> None:
     errors = list(dict.fromkeys(error for result in results for error in result.errors))
     overdue = sum(len(status.lacking) for result in results for status in result.after)
     if errors and overdue:
+        more = f"; and {len(errors) - ERRORS_NAMED} more" if len(errors) > ERRORS_NAMED else ""
         raise dg.Failure(
-            description=f"{what}: {overdue} intervals are missing because: {'; '.join(errors)}",
+            description=f"{what}: {overdue} intervals are missing because: {'; '.join(errors[:ERRORS_NAMED])}{more}",
             metadata={"intervals_missing": overdue, "errors": dg.MetadataValue.json(errors)},
         )
 
@@ -340,7 +344,7 @@ def region_forecast(
         return dg.MaterializeResult(metadata=records(Account(REGION_FORECAST.full_name)))
     with aemo.client() as http:
         try:
-            account = collect_forecasts(lake.settings, http, now=now, run_id=context.run_id)
+            account = collect_forecasts(lake.settings, http, now=now, run_id=context.run.run_id)
         except SourceError as error:
             # The report's end is announced, and forecasts heal by being issued again: no reason to fail a tick.
             context.log.warning("No forecasts: %s", error)
@@ -366,10 +370,10 @@ def price_and_demand(
         started = datetime.now(UTC)
         with aemo.client() as http:
             result = collect_month(
-                lake.settings, http, month, now=config.moment(), run_id=context.run_id, reread=config.reread
+                lake.settings, http, month, now=config.moment(), run_id=context.run.run_id, reread=config.reread
             )
             stats = http.stats.snapshot()
-        record_sync_run(lake.settings, sync_run(result, context.run_id, f"{month:%Y-%m}", stats, started))
+        record_sync_run(lake.settings, sync_run(result, context.run.run_id, f"{month:%Y-%m}", stats, started))
         raise_if_failed([result], f"price and demand {month:%Y-%m}")
         context.add_asset_metadata(
             asset_key=key,

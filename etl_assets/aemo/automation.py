@@ -17,7 +17,6 @@ from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, market_day, utc_now
-from etl_assets.partitions import MARKET_DAY, MARKET_MONTH
 
 LIVE_PRIORITY = {"dagster/priority": "10"}
 """Above backfills (0): a queued tick is the next to run."""
@@ -33,7 +32,6 @@ BACK_OFF_MINUTES = (5, 15, 60)
 market_live = dg.define_asset_job(
     "market_live",
     selection=dg.AssetSelection.assets(*LIVE_ASSETS, warehouse_file),
-    partitions_def=MARKET_DAY,
     executor_def=dg.in_process_executor,
     tags=LIVE_PRIORITY,
     description="Brings in the newest intervals and publishes them. Requested every five minutes by `market_tick`.",
@@ -41,14 +39,12 @@ market_live = dg.define_asset_job(
 market_heal = dg.define_asset_job(
     "market_heal",
     selection=dg.AssetSelection.assets(*REPORT_ASSETS, warehouse_file),
-    partitions_def=MARKET_DAY,
     executor_def=dg.in_process_executor,
     description="Makes a market day complete and publishes it. Requested by `gap_sensor` for days with gaps.",
 )
 market_months = dg.define_asset_job(
     "market_months",
     selection=dg.AssetSelection.assets(price_and_demand),
-    partitions_def=MARKET_MONTH,
     executor_def=dg.in_process_executor,
     description="Brings in the open month's aggregated price and demand. Requested daily.",
 )

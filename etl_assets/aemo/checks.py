@@ -23,7 +23,7 @@ from etl_assets.aemo.feeds import (
     market_cap,
 )
 from etl_assets.lake.connection import read_lake
-from etl_assets.lake.tables import QUARANTINE, Table
+from etl_assets.lake.tables import QUARANTINE
 from etl_assets.quality.plots import legend, strip
 from etl_assets.settings import Settings
 
@@ -122,7 +122,7 @@ def keys_are_unique(asked: Inquiry) -> Outcome:
         f"SELECT {key}, count(*) AS rows FROM {table.lake_name} WHERE market_day = $day GROUP BY {key} HAVING rows > 1"
     )
     found = asked.lake.execute(sql, {"day": asked.day}).fetchall()
-    return _no_offenders(found, "keys with more than one row", _analysts_query(sql, asked.day, table))
+    return _no_offenders(found, "keys with more than one row", _analysts_query(sql, {"day": asked.day}))
 
 
 def nothing_is_quarantined(asked: Inquiry) -> Outcome:
@@ -139,21 +139,21 @@ def nothing_is_quarantined(asked: Inquiry) -> Outcome:
 def price_is_within_cap(asked: Inquiry) -> Outcome:
     """Prices lie between the market floor and the cap of the day's financial year. Negative prices are real."""
     cap = market_cap(asked.day)
-    found = _ask(asked, "price_within_cap", floor=MARKET_FLOOR, cap=cap)
-    return _no_offenders(found, f"prices outside {MARKET_FLOOR:g} to {cap:g} AUD/MWh", _sql("price_within_cap"))
+    found, query = _ask(asked, "price_within_cap", floor=MARKET_FLOOR, cap=cap)
+    return _no_offenders(found, f"prices outside {MARKET_FLOOR:g} to {cap:g} AUD/MWh", query)
 
 
 def energy_identity_holds(asked: Inquiry) -> Outcome:
     """Generation and demand response, less load and demand, is the net interchange, within 0.02 MW."""
-    found = _ask(asked, "energy_identity_holds", tolerance=IDENTITY_TOLERANCE_MW)
-    return _no_offenders(found, "regions out of balance", _sql("energy_identity_holds"), is_error=False)
+    found, query = _ask(asked, "energy_identity_holds", tolerance=IDENTITY_TOLERANCE_MW)
+    return _no_offenders(found, "regions out of balance", query, is_error=False)
 
 
 def prices_agree_across_sources(asked: Inquiry) -> Outcome:
     """The dispatch price rounded half up to cents is the trading price and the aggregated price."""
-    found = _ask(asked, "prices_agree")
+    found, query = _ask(asked, "prices_agree")
     compared = found[0][7] if found else 0
-    outcome = _no_offenders([row[:7] for row in found if row[8]], "prices that differ", _sql("prices_agree"))
+    outcome = _no_offenders([row[:7] for row in found if row[8]], "prices that differ", query)
     return Outcome(
         outcome.passed,
         outcome.description,
@@ -164,8 +164,8 @@ def prices_agree_across_sources(asked: Inquiry) -> Outcome:
 
 def units_report_steadily(asked: Inquiry) -> Outcome:
     """No interval lacks a tenth of the units that the day's other intervals have."""
-    found = _ask(asked, "units_report_steadily", share=USUAL_SHARE_OF_UNITS)
-    return _no_offenders(found, "intervals with few units", _sql("units_report_steadily"), is_error=False)
+    found, query = _ask(asked, "units_report_steadily", share=USUAL_SHARE_OF_UNITS)
+    return _no_offenders(found, "intervals with few units", query, is_error=False)
 
 
 def questions(feed: Feed) -> dict[str, Question]:
@@ -205,16 +205,17 @@ def _over_days(outcomes: list[Outcome], asked: list[Inquiry]) -> Outcome:
     )
 
 
-def _ask(asked: Inquiry, name: str, **parameters: object) -> list[tuple[Any, ...]]:
-    return asked.lake.execute(_sql(name), {"day": asked.day, **parameters}).fetchall()
+def _ask(asked: Inquiry, name: str, **parameters: float) -> tuple[list[tuple[Any, ...]], str]:
+    """The offenders, and the question as an analyst may ask it."""
+    sql = (files("etl_assets.aemo") / "sql" / f"{name}.sql").read_text()
+    bound = {"day": asked.day, **parameters}
+    return asked.lake.execute(sql, bound).fetchall(), _analysts_query(sql, bound)
 
 
-def _sql(name: str) -> str:
-    return (files("etl_assets.aemo") / "sql" / f"{name}.sql").read_text()
-
-
-def _analysts_query(sql: str, day: date, table: Table) -> str:
-    return sql.replace("$day", f"'{day}'").replace(table.lake_name, table.full_name)
+def _analysts_query(sql: str, bound: Mapping[str, float | date]) -> str:
+    for name, value in bound.items():
+        sql = sql.replace(f"${name}", f"'{value}'" if isinstance(value, date) else str(value))
+    return sql
 
 
 def _no_offenders(found: list[tuple[Any, ...]], what: str, query: str, *, is_error: bool = True) -> Outcome:

@@ -8,6 +8,7 @@ nothing to undo and its successor goes on where it stopped.
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -119,23 +120,34 @@ class _Collector:
         return not blocked
 
     def _fetch(self, files: Sequence[RemoteFile]) -> tuple[Iterator[Member], bool]:
-        """The members of some files, fetched side by side. One that rolled off is passed over."""
-        blocked = False
+        """The members of some files, fetched side by side, and whether the source refused us: then it is asked no more.
+
+        A file that rolled off is passed over.
+        """
+        refused = Event()
+
+        def read(file: RemoteFile) -> bytes | None:
+            if refused.is_set():
+                return None
+            try:
+                return self.nemweb.read(file)
+            except NotThere:
+                return None
+            except Blocked:
+                refused.set()
+                raise
+
         bodies: list[tuple[str, bytes]] = []
         with ThreadPoolExecutor(self.settings.http_concurrency) as pool:
-            futures = [(file, pool.submit(self.nemweb.read, file)) for file in files]
-            for file, future in futures:
+            for file, future in [(file, pool.submit(read, file)) for file in files]:
                 try:
-                    bodies.append((file.name, future.result()))
-                except NotThere:
-                    continue
+                    body = future.result()
                 except SourceError as error:
                     self.errors.append(str(error))
-                    if isinstance(error, Blocked):
-                        blocked = True
-                        pool.shutdown(cancel_futures=True)
-                        break
-        return (member for name, body in bodies for member in members(name, body)), blocked
+                    continue
+                if body is not None:
+                    bodies.append((file.name, body))
+        return (member for name, body in bodies for member in members(name, body)), refused.is_set()
 
     def _store(
         self,

@@ -46,9 +46,12 @@ def _joined(left: pa.Table, right: pa.Table, key: Sequence[str], *, same_file: b
 
 
 def _with_scheduled_generation(rows: pa.Table) -> pa.Table:
-    """The 5MIN report gives it; the dispatch files give its parts. Figures have five decimals at most."""
+    """The 5MIN report gives it; the dispatch files give its parts. Figures have five decimals at most.
+
+    Dividing a whole number gives the double that is nearest to the decimal; ``round`` with digits does not.
+    """
     difference = pc.subtract(rows["dispatchable_generation"], rows["semi_scheduled_generation"])
-    return rows.append_column("scheduled_generation", pc.round(difference, ndigits=5))
+    return rows.append_column("scheduled_generation", pc.divide(pc.round(pc.multiply(difference, 1e5)), 1e5))
 
 
 def stamped(rows: pa.Table, source: Source, constants: object = None) -> pa.Table:

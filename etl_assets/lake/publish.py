@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etl_assets.lake.connection import read_lake, write_lake
-from etl_assets.lake.tables import TABLES, Table
+from etl_assets.lake.tables import DISPATCH_REGION, TABLES, Table
 from etl_assets.lake.upsert import transaction
 from etl_assets.settings import Settings
 
@@ -33,12 +33,15 @@ NEM_CLOCK_SQL = "make_timestamp(epoch_us({time}) + 36000000000)"
 """An instant as NEM wall-clock time (UTC+10), without time-zone data and whatever the session's zone."""
 
 PRICE_VIEW = f"""
-    CREATE VIEW warehouse.aemo.price AS
+    CREATE VIEW aemo.price AS
     SELECT interval_end, {NEM_CLOCK_SQL.format(time="interval_end")} AS settlement_date, region_id,
            rrp, total_demand, price_status, market_suspended_flag, source, market_day
-    FROM warehouse.aemo.dispatch_region
+    FROM aemo.dispatch_region
     WHERE intervention = 0
 """
+"""Names no database: an analyst may attach the file, or a copy of it, under any name."""
+
+CLOCK_COMMENT = "End of the interval as NEM wall-clock time (UTC+10): what AEMO's SETTLEMENTDATE says."
 PRICE_COMMENT = "The price that settles: dispatch_region without the physical runs of interventions (intervention = 0)."
 
 
@@ -196,11 +199,22 @@ def _fill(connection: "DuckDBPyConnection", snapshot: int, extra: Sequence[Copie
         raise UnsettledDeletesError(", ".join(unsettled))
     _create_schemas(connection, extra)
     files = sum(_create_table(connection, table, snapshot) for table in TABLES)
-    connection.execute(PRICE_VIEW)
-    _comment(connection, "VIEW", "warehouse.aemo.price", PRICE_COMMENT)
+    _create_price_view(connection)
     for copied in extra:
         _copy_rows(connection, copied)
     return files
+
+
+def _create_price_view(connection: "DuckDBPyConnection") -> None:
+    connection.execute("USE warehouse")
+    try:
+        connection.execute(PRICE_VIEW)
+    finally:
+        connection.execute("USE memory")
+    _comment(connection, "VIEW", "warehouse.aemo.price", PRICE_COMMENT)
+    for name in ("interval_end", "region_id", "rrp", "total_demand", "price_status", "source", "market_day"):
+        _comment(connection, "COLUMN", f"warehouse.aemo.price.{name}", DISPATCH_REGION.column(name).description)
+    _comment(connection, "COLUMN", "warehouse.aemo.price.settlement_date", CLOCK_COMMENT)
 
 
 def _create_schemas(connection: "DuckDBPyConnection", extra: Sequence[Copied]) -> None:
@@ -225,6 +239,8 @@ def _create_table(connection: "DuckDBPyConnection", table: Table, snapshot: int)
     _comment(connection, "TABLE" if table.published == "copy" else "VIEW", name, table.comment)
     for column in table.stored_columns:
         _comment(connection, "COLUMN", f"{name}.{column.name}", column.description)
+    if table.published == "view" and "interval_end" in table.key:
+        _comment(connection, "COLUMN", f"{name}.settlement_date", CLOCK_COMMENT)
     return files
 
 

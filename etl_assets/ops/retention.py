@@ -23,7 +23,7 @@ RUNS_PER_READ = 500
 
 def superseded_runs(instance: dg.DagsterInstance, before: datetime) -> list[str]:
     """Ids of finished runs, created before a moment, that hold no asset's or partition's newest materialisation."""
-    newest: dict[dg.AssetKey, frozenset[int]] = {}
+    newest: dict[dg.AssetKey, frozenset[str]] = {}
     found = []
     for run_id in _finished_runs(instance, before):
         made = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
@@ -43,21 +43,32 @@ def _finished_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[s
 
 
 def _is_newest(
-    instance: dg.DagsterInstance, event: dg.EventLogRecord, newest: dict[dg.AssetKey, frozenset[int]]
+    instance: dg.DagsterInstance, event: dg.EventLogRecord, newest: dict[dg.AssetKey, frozenset[str]]
 ) -> bool:
     key = event.asset_key
     if key is None:
         return False
     if key not in newest:
         newest[key] = _newest(instance, key)
-    return event.storage_id in newest[key]
+    return event.run_id in newest[key]
 
 
-def _newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> frozenset[int]:
+def _newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> frozenset[str]:
+    """The runs that made an asset, or any partition of it, last.
+
+    Compared by run: SQLite storage numbers an event twice, in its run's file and in the index of all runs.
+    """
     storage = instance.event_log_storage
     by_partition = storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    last = instance.fetch_materializations(key, limit=1).records
-    return frozenset(by_partition.values()) | frozenset(record.storage_id for record in last)
+    records = list(instance.fetch_materializations(key, limit=1).records)
+    for ids in _batches(sorted(by_partition.values())):
+        chosen = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids)
+        records += instance.fetch_materializations(chosen, limit=len(ids)).records
+    return frozenset(record.run_id for record in records)
+
+
+def _batches(ids: list[int]) -> list[list[int]]:
+    return [ids[start : start + RUNS_PER_READ] for start in range(0, len(ids), RUNS_PER_READ)]
 
 
 @dg.asset(group_name="ops", kinds={"python"}, owners=["team:market-data"])

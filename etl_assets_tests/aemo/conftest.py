@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from etl_assets.aemo.account import Collection, Job
@@ -17,6 +18,7 @@ from etl_assets.http import HttpClient
 from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.market_time import NEM_TIME, interval_ends
 from etl_assets.settings import Settings
+from etl_assets.settings import settings as process_settings
 from etl_assets.simulator.app import LoggedRequest, SimulatorServer
 from etl_assets.simulator.market import Market
 
@@ -150,6 +152,23 @@ def server(_running_server: SimulatorServer) -> Iterator[SimulatorServer]:
 def world(server: SimulatorServer, empty_lake: Path, tmp_path: Path) -> World:
     shutil.copytree(empty_lake, tmp_path / "data")
     return World(server, settings_for(server, tmp_path / "data"))
+
+
+@pytest.fixture
+def configured(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The world that this process's environment names, as Dagster's resources read it."""
+    names = ("etl_data", "nemweb_url", "aemo_api_url", "price_and_demand_url", "http_backoff", "http_retries")
+    for name in names:
+        monkeypatch.setenv(name.upper(), str(getattr(world.settings, name)))
+    process_settings.cache_clear()
+    yield world
+    process_settings.cache_clear()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
 
 
 def settings_for(server: SimulatorServer, data: Path) -> Settings:

@@ -1,5 +1,6 @@
 -- Prices of a market day that differ between sources. The dispatch price, rounded half up to cents, is the trading
--- price and the aggregated price; the dispatch demand is the aggregated demand.
+-- price and the aggregated price; the dispatch demand is the aggregated demand. Before 2021-10-01 those were means of
+-- half-hours, and there is nothing to compare.
 WITH dispatched AS (
     SELECT
         interval_end,
@@ -8,7 +9,7 @@ WITH dispatched AS (
         CAST(sign(rrp) * floor(abs(CAST(rrp AS DECIMAL(18, 5))) * 100 + 0.5) / 100 AS DECIMAL(18, 2)) AS price,
         total_demand
     FROM lake.aemo.dispatch_region
-    WHERE market_day = $day AND intervention = 0
+    WHERE market_day = $day AND market_day >= DATE '2021-10-01' AND intervention = 0
 ),
 others AS (
     SELECT 'trading_price' AS source, interval_end, region_id, rrp, CAST(NULL AS DOUBLE) AS total_demand
