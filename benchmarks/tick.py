@@ -17,8 +17,7 @@ import pyarrow as pa
 from benchmarks.ratio import Ratio, compare
 from etl_assets.aemo.feeds import INTERCONNECTORS, REGIONS
 from etl_assets.lake.connection import write_lake
-from etl_assets.lake.maintenance import merge_small_files
-from etl_assets.lake.tables import DISPATCH_INTERCONNECTOR, DISPATCH_REGION, TRADING_PRICE, Table
+from etl_assets.lake.tables import DISPATCH_INTERCONNECTOR, DISPATCH_REGION, TRADING_PRICE, UNIT_SCADA, Table
 from etl_assets.lake.upsert import transaction, upsert
 from etl_assets.market_time import DAY, NEM_TIME, days_between, interval_ends
 from etl_assets.settings import Settings
@@ -26,6 +25,12 @@ from etl_assets.simulator.app import SimulatorServer
 
 MOMENT = datetime(2026, 11, 22, 0, 41, tzinfo=NEM_TIME)
 TURNS = 5
+HISTORY: tuple[tuple[Table, tuple[str, ...], dict[str, float]], ...] = (
+    (DISPATCH_REGION, REGIONS, {"intervention": 0, "rrp": 50.0, "total_demand": 5.0, "available_generation": 9.0}),
+    (DISPATCH_INTERCONNECTOR, INTERCONNECTORS, {"intervention": 0, "mw_flow": 5.0}),
+    (TRADING_PRICE, REGIONS, {"rrp": 50.0}),
+    (UNIT_SCADA, ("UNIT1", "UNIT2"), {"scada_value": 5.0}),
+)
 
 
 def run() -> Iterator[Ratio]:
@@ -43,22 +48,17 @@ def run() -> Iterator[Ratio]:
 
 
 def fill(folder: Path, days: int) -> None:
-    """History of the market's tables, a file a day and table, as maintenance leaves it."""
+    """History of the market's large tables, a file a day and table, as maintenance leaves it."""
     settings = Settings(_env_file=None, etl_data=folder)  # type: ignore[call-arg]  # pydantic-settings' own argument
     last = MOMENT.date() - DAY
-    for day in days_between(last - (days - 1) * DAY, last):
-        with write_lake(settings, "a benchmark") as lake, transaction(lake):
-            for table, entities, values in (
-                (DISPATCH_REGION, REGIONS, {"intervention": 0, "rrp": 50.0, "total_demand": 5.0, "available_generation": 9.0}),
-                (DISPATCH_INTERCONNECTOR, INTERCONNECTORS, {"intervention": 0, "mw_flow": 5.0}),
-                (TRADING_PRICE, REGIONS, {"rrp": 50.0}),
-            ):
-                upsert(lake, table, _rows(table, day, entities, values), now=datetime.now(UTC))
-    merge_small_files(settings)
+    first = last - (days - 1) * DAY
+    ends = [end for day in days_between(first, last) for end in interval_ends(day)]
+    with write_lake(settings, "a benchmark") as lake, transaction(lake):
+        for table, entities, values in HISTORY:
+            upsert(lake, table, _rows(table, ends, entities, values), now=datetime.now(UTC))
 
 
-def _rows(table: Table, day: date, entities: tuple[str, ...], values: dict[str, float]) -> pa.Table:
-    ends = interval_ends(day)
+def _rows(table: Table, ends: list[datetime], entities: tuple[str, ...], values: dict[str, float]) -> pa.Table:
     count = len(ends) * len(entities)
     columns = {"interval_end": [e for e in ends for _ in entities], table.key[1]: list(entities) * len(ends)}
     return pa.table(columns | {name: [value] * count for name, value in values.items()})

@@ -26,11 +26,15 @@ from etl_assets.settings import Settings
 from etl_assets.settings import settings as process_settings
 
 ETL_ASSETS = Path(sys.executable).with_name("etl-assets")
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 def nem(hour: int, minute: int, second: int = 0) -> datetime:
     return datetime(2026, 11, 22, hour, minute, second, tzinfo=NEM_TIME)
+
+
+def market_midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=NEM_TIME)
 
 
 # --- the plan

@@ -97,7 +97,7 @@ def test_a_stamp_is_read_and_written_as_aemo_writes_it() -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-22 00:05:00", "2026/11/22", "", "2026/02/30 00:00:00"])
 def test_what_is_no_stamp_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="does not match|out of range|unconverted"):
+    with pytest.raises(ValueError, match=r"does not match|out of range|unconverted"):
         parse_settlement_date(text)
 
 
@@ -111,7 +111,7 @@ def test_days_follow_each_other_without_gap_or_overlap(day: date) -> None:
     assert interval_ends(day)[-1] == day_start(day + timedelta(days=1))
 
 
-@given(st.datetimes(datetime(1999, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)))
+@given(st.datetimes(datetime(1999, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_the_interval_of_any_moment_is_less_than_an_interval_away(moment: datetime) -> None:
     end = ceil_interval(moment)
 

@@ -101,11 +101,12 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def table_spec(table: Table, **more: Any) -> dg.AssetSpec:
+def table_spec(table: Table, **more: Any) -> dg.AssetSpec:  # noqa: ANN401 - what AssetSpec takes
     """What every asset of a table has: description, columns, kinds, owners, group."""
     return dg.AssetSpec(
         asset_key(table),
-        description=f"{table.comment}\n\nOne row per {', '.join(table.key)}. Instants are UTC; a market day is NEM time.",
+        description=f"{table.comment}\n\nOne row per {', '.join(table.key)}. "
+        "Instants are UTC; a market day is NEM time.",
         group_name=GROUP,
         kinds={"python", "duckdb", "parquet"},
         owners=OWNERS,

@@ -208,7 +208,7 @@ def _over_days(outcomes: list[Outcome], asked: list[Inquiry]) -> Outcome:
 def _ask(asked: Inquiry, name: str, **parameters: float) -> tuple[list[tuple[Any, ...]], str]:
     """The offenders, and the question as an analyst may ask it."""
     sql = (files("etl_assets.aemo") / "sql" / f"{name}.sql").read_text()
-    bound = {"day": asked.day, **parameters}
+    bound: dict[str, float | date] = {"day": asked.day, **parameters}
     return asked.lake.execute(sql, bound).fetchall(), _analysts_query(sql, bound)
 
 

@@ -89,7 +89,7 @@ class MmsPart:
 
 
 def _part(name: str, archive_table: str, required: str, columns: Mapping[str, tuple[str, pa.DataType]]) -> MmsPart:
-    wanted = {mms_name: kind for mms_name, kind in columns.values()}
+    wanted = dict(columns.values())
     return MmsPart(
         MmsTable(name, wanted, frozenset(required.split())),
         {ours: mms_name for ours, (mms_name, _) in columns.items()},
@@ -122,8 +122,8 @@ class Feed:
     """A table collected from a report, and what of it should be there at any time.
 
     An interval is *due* ``delay`` after its end (dispatch publishes at an interval's start, so its delay is
-    minus five minutes) and *overdue*, a gap, ``grace`` later. ``entities`` are the values of ``entity_column`` that each
-    interval must have; where they are not known beforehand (units) an interval is there when any row is.
+    minus five minutes) and *overdue*, a gap, ``grace`` later. ``entities`` are the values of ``entity_columns`` that
+    each interval must have; where they are not known beforehand (units) an interval is there when any row is.
     """
 
     table: Table

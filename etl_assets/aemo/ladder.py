@@ -152,7 +152,7 @@ def _month_after(month: date) -> date:
 
 
 def _monthly_table(file_name: str, month: date) -> str | None:
-    """The table that an MMSDM file holds: ``PUBLIC_DVD_<TABLE>_YYYYMM…`` or ``PUBLIC_ARCHIVE#<TABLE>#FILE01#YYYYMM…``."""
+    """The table in an MMSDM file: ``PUBLIC_DVD_<TABLE>_YYYYMM…`` or ``PUBLIC_ARCHIVE#<TABLE>#FILE01#YYYYMM…``."""
     stem = file_name.upper()
     stamp = f"{month:%Y%m}010000"
     if stem.startswith("PUBLIC_ARCHIVE#"):

@@ -84,9 +84,8 @@ def quarantined(
         feed = _meant_for(feeds, row.raw)
         place = f"{row.source_file} line {row.line}"
         found.append((feed, QuarantinedRecord(feed.name, place, row.raw, row.reason), True))
-    for file in refused:
-        found.append((feeds[0], QuarantinedRecord(feeds[0].name, file.source_file, "", file.reason), False))
-    return found
+    whole = [QuarantinedRecord(feeds[0].name, file.source_file, "", file.reason) for file in refused]
+    return [*found, *((feeds[0], record, False) for record in whole)]
 
 
 def _meant_for(feeds: Sequence[Feed], raw: str) -> Feed:

@@ -47,9 +47,7 @@ def open_gaps(connection: "DuckDBPyConnection", dataset: str, days: Sequence[dat
     return list(_first_sightings(connection, dataset, days))
 
 
-def _first_sightings(
-    connection: "DuckDBPyConnection", dataset: str, days: Sequence[date]
-) -> dict[Gap, datetime]:
+def _first_sightings(connection: "DuckDBPyConnection", dataset: str, days: Sequence[date]) -> dict[Gap, datetime]:
     rows = connection.execute(
         f"""
         SELECT dataset, entity, gap_start, gap_end, missing_intervals, first_seen FROM {GAPS.lake_name}

@@ -240,9 +240,10 @@ def test_what_ails_is_counted_within_the_horizon(configured: World) -> None:
 
     assert found["DispatchIS|2026-11-22"] == 2
     assert found["DispatchIS|2026-11-21"] == 288
-    assert found["DispatchIS|2026-11-20"] == (datetime(2026, 11, 21, tzinfo=NEM_TIME) - (NOW - short)) // timedelta(
-        minutes=5
-    ) + 1
+    assert (
+        found["DispatchIS|2026-11-20"]
+        == (datetime(2026, 11, 21, tzinfo=NEM_TIME) - (NOW - short)) // timedelta(minutes=5) + 1
+    )
 
 
 # --- publishing -----------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def test_the_other_five_minute_feeds_are_as_the_market_has_them(world: World, fe
         for row in world.query(f"SELECT interval_end, {entity}, {value} FROM {feed.table.lake_name}")
     }
     truth = {
-        "unit_scada": lambda end: world.market.scada(end),
+        "unit_scada": world.market.scada,
         "trading_price": lambda end: {r.region: world.market.trading_price(end, r.region) for r in market.regions(end)},
     }
     market = world.market
@@ -314,7 +314,8 @@ module.upsert = upsert
 print("ready", flush=True)
 sys.stdin.readline()
 with HttpClient(settings) as http:
-    job = Job(feeds_of(DISPATCH_IS), [date.fromisoformat(options["day"])], datetime.fromisoformat(options["now"]), "run")
+    day, now = date.fromisoformat(options["day"]), datetime.fromisoformat(options["now"])
+    job = Job(feeds_of(DISPATCH_IS), [day], now, "run")
     results = module.collect(settings, http, job)
 print(json.dumps([[r.account.fetched, r.account.inserted, r.account.unchanged, r.missing_after] for r in results]))
 """

@@ -52,9 +52,7 @@ def test_an_empty_day_is_missing_where_overdue_and_expected_where_not(status: Ca
     assert found.lacking == dict.fromkeys(DUE[:7], ("*",))
 
 
-def test_an_interval_with_all_regions_is_complete(
-    store: Callable[..., None], status: Callable[..., DayStatus]
-) -> None:
+def test_an_interval_with_all_regions_is_complete(store: Callable[..., None], status: Callable[..., DayStatus]) -> None:
     store(DUE)
 
     assert status().count(State.COMPLETE) == 9

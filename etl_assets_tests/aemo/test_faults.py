@@ -191,7 +191,9 @@ def test_a_file_without_a_region_leaves_a_gap_of_that_region_which_the_report_fi
     world.server.faults.switch_on("no_content")
 
     without = region_of(world.collect())
-    gaps = world.query("SELECT entity, gap_start, healed_at FROM lake.quality.gaps WHERE dataset = ?", without.feed.name)
+    gaps = world.query(
+        "SELECT entity, gap_start, healed_at FROM lake.quality.gaps WHERE dataset = ?", without.feed.name
+    )
     world.server.faults.switch_off("no_content")
     filled = region_of(world.collect())
 

@@ -164,7 +164,12 @@ def test_a_feed_supplies_declared_columns_and_its_whole_key(feed: Feed) -> None:
     assert set(feed.entity_columns) <= set(feed.table.key)
 
 
-ARROW = {"DOUBLE": pa.float64(), "INTEGER": pa.int32(), "VARCHAR": pa.string(), "TIMESTAMPTZ": pa.timestamp("us", "UTC")}
+ARROW = {
+    "DOUBLE": pa.float64(),
+    "INTEGER": pa.int32(),
+    "VARCHAR": pa.string(),
+    "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
+}
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.name)

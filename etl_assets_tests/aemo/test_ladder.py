@@ -56,9 +56,7 @@ def offered(world: World, day: date, report: Report = DISPATCH_IS) -> list[Offer
         (date(2009, 6, 30), set()),
     ],
 )
-def test_a_day_is_offered_by_the_rungs_that_hold_days_of_its_age(
-    world: World, day: date, sources: set[Source]
-) -> None:
+def test_a_day_is_offered_by_the_rungs_that_hold_days_of_its_age(world: World, day: date, sources: set[Source]) -> None:
     assert {offer.source for offer in offered(world, day)} == sources
 
 

@@ -1,0 +1,138 @@
+"""The graph that production loads, and the promises that every asset keeps."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from etl_assets.definitions import defs
+from etl_assets.lake.tables import AEMO_TABLES
+from etl_assets.partitions import MARKET_DAY, MARKET_MONTH
+
+ROOT = Path(__file__).parents[1]
+SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+TABLES = {f"{table.schema}/{table.name}": table for table in AEMO_TABLES}
+CHECKS = {spec.key: spec for definition in defs.resolve_asset_graph().assets_defs for spec in definition.check_specs}
+
+
+def test_the_definitions_can_be_loaded() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_an_asset_says_what_it_is_whose_it_is_and_what_it_is_made_of(name: str) -> None:
+    spec = SPECS[name]
+
+    assert spec.description
+    assert spec.group_name not in (None, "default")
+    assert spec.owners
+    assert spec.kinds
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_tables_asset_shows_its_columns_with_types_and_meanings(name: str) -> None:
+    table = TABLES[name]
+
+    schema = SPECS[name].metadata["dagster/column_schema"]
+
+    shown = {column.name: column for column in schema.columns}
+    assert list(shown) == [column.name for column in table.stored_columns]
+    assert all(shown[column.name].type == column.type for column in table.stored_columns)
+    assert all(column.description for column in shown.values())
+    assert {column.name for column in shown.values() if not column.constraints.nullable} == set(table.key)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_tables_asset_is_partitioned_and_backfilled_in_chunks(name: str) -> None:
+    definition = defs.resolve_assets_def(dg.AssetKey(name.split("/")))
+    monthly = name == "aemo/price_and_demand"
+
+    assert definition.partitions_def == (MARKET_MONTH if monthly else MARKET_DAY)
+    assert definition.backfill_policy.max_partitions_per_run == (12 if monthly else 10)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "aemo/region_forecast"])
+def test_a_tables_asset_is_checked_under_its_own_partitions(name: str) -> None:
+    of_asset = [spec for key, spec in CHECKS.items() if key.asset_key.to_user_string() == name]
+
+    assert {"intervals_are_complete", "keys_are_unique", "nothing_is_quarantined"} <= {spec.name for spec in of_asset}
+    expected = MARKET_MONTH if name == "aemo/price_and_demand" else MARKET_DAY
+    assert all(spec.partitions_def == expected for spec in of_asset)
+    assert all(spec.description for spec in of_asset)
+
+
+def test_the_checks_that_no_other_project_has_are_there() -> None:
+    names = {(key.asset_key.path[-1], key.name) for key in CHECKS}
+
+    assert names >= {
+        ("dispatch_region", "price_is_within_cap"),
+        ("dispatch_region", "energy_identity_holds"),
+        ("dispatch_region", "entities_are_all_there"),
+        ("trading_price", "prices_agree_across_sources"),
+        ("price_and_demand", "prices_agree_across_sources"),
+        ("unit_scada", "units_report_steadily"),
+    }
+
+
+def test_lineage_begins_at_the_operators_own_sources() -> None:
+    roots = {key.to_user_string() for key in _upstream("aemo/dispatch_region")}
+
+    assert roots == {"nemweb", "five_minute_report", "price_and_demand_files"}
+    assert _upstream("warehouse_file") >= {dg.AssetKey(name.split("/")) for name in TABLES}
+
+
+def _upstream(name: str) -> set[dg.AssetKey]:
+    return {dep.asset_key for dep in SPECS[name].deps}
+
+
+@pytest.mark.parametrize("name", ["market_tick", "market_recheck", "market_months_daily", "lake_hourly_schedule"])
+def test_a_schedule_runs_by_itself_in_nem_time(name: str) -> None:
+    schedule = defs.resolve_schedule_def(name)
+
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert schedule.execution_timezone == "Australia/Brisbane"
+
+
+@pytest.mark.parametrize("name", ["gap_sensor", "publish_sensor"])
+def test_a_sensor_runs_by_itself(name: str) -> None:
+    assert defs.resolve_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING
+
+
+@pytest.mark.parametrize("name", ["market_live", "market_heal", "market_months"])
+def test_a_job_runs_in_one_process_over_the_partitions_of_its_assets(name: str) -> None:
+    job = defs.resolve_job_def(name)
+
+    assert job.executor_def is dg.in_process_executor
+    assert job.partitions_def == (MARKET_MONTH if name == "market_months" else MARKET_DAY)
+
+
+def test_a_tick_comes_before_backfills_in_the_queue() -> None:
+    assert int(defs.resolve_job_def("market_live").tags["dagster/priority"]) > 0
+
+
+def test_workspace_and_project_file_name_the_same_module_and_location() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    workspace = [line.split("#")[0].strip(" -") for line in (ROOT / "workspace.yaml").read_text().splitlines()]
+    named = dict(line.split(": ", 1) for line in workspace if ": " in line)
+
+    assert named == {
+        "module_name": project["dg"]["project"]["code_location_target_module"],
+        "location_name": project["dg"]["project"]["code_location_name"],
+    }
+    assert "dagster" not in project
+
+
+def loaded_with_the_definitions(library: str) -> bool:
+    code = f"import sys, etl_assets.definitions; print({library!r} in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    return said.strip() == "True"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="typed_rows makes a pyarrow scalar of a timedelta at import: pyarrow loads pandas"
+)
+def test_loading_the_definitions_does_not_load_pandas() -> None:
+    assert not loaded_with_the_definitions("pandas")

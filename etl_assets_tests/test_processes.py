@@ -1,0 +1,342 @@
+"""``etl-assets up``: Dagster's own webserver and daemon over the simulated market, watched from outside.
+
+One ``up`` serves all tests of this file, in their order: what one waited for, the next builds on.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+import httpx
+import pytest
+
+from etl_assets.definitions import defs
+from etl_assets.lake.connection import write_lake
+from etl_assets.market_time import DAY, ceil_interval, day_start, market_day
+from etl_assets.processes import free_port
+from etl_assets.settings import Settings
+
+pytestmark = pytest.mark.servers
+
+ETL_ASSETS = Path(sys.executable).with_name("etl-assets")
+MARK = "ETL_ASSETS_TEST"
+PATIENCE_S = 600
+START_PATIENCE_S = 120
+
+
+def until(look: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:
+    """What ``look`` finds, as soon as it finds something; fails after the patience."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {patience} s")
+        time.sleep(0.5)
+
+
+@dataclass
+class Up:
+    """A running ``etl-assets up``, and ways to look at it."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    mark: str = field(default_factory=lambda: uuid4().hex)
+
+    def __post_init__(self) -> None:
+        self.log = self.folder / "up.log"
+        with self.log.open("w") as log:
+            self.process = self._start("up", "--port", str(self.port), stdout=log, stderr=subprocess.STDOUT)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(_env_file=None, etl_data=self.folder / "data")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "ETL_DATA": str(self.folder / "data"),
+            "ETL_SOURCE": "demo",
+            MARK: self.mark,
+        }
+
+    def _start(self, *arguments: str, environment: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
+        environment = self.environment | (environment or {})
+        return subprocess.Popen([ETL_ASSETS, *arguments], cwd=self.folder, env=environment, text=True, **more)
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Another command on the same folder: exit code and everything that it printed."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with self._start(*arguments, environment=environment, **options) as process:
+            try:
+                said, _ = process.communicate(timeout=PATIENCE_S)
+            finally:
+                process.kill()
+        return process.returncode, said
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def simulator(self) -> str:
+        found = re.search(r"Simulated AEMO at (http://127\.0\.0\.1:\d+)", self.said)
+        assert found, self.said
+        return found[1]
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, self.said
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/server_info").is_success
+        except httpx.TransportError:
+            return False
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        """What Dagster's GraphQL answers."""
+        body = {"query": query, "variables": variables}
+        answer = httpx.post(f"http://127.0.0.1:{self.port}/graphql", json=body, timeout=60).json()
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def runs(self, **tags: str) -> list[dict[str, Any]]:
+        """The runs with all these tags (``__`` is a slash)."""
+        wanted = [{"key": name.replace("__", "/"), "value": value} for name, value in tags.items()]
+        answer = self.ask(
+            "query($f: RunsFilter){ runsOrError(filter: $f){ ... on Runs{ results{"
+            " runId jobName status startTime endTime tags{ key value } } } } }",
+            f={"tags": wanted},
+        )
+        return [
+            {**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}}
+            for run in answer["runsOrError"]["results"]
+        ]
+
+    def published(self, sql: str, *parameters: object) -> list[tuple]:
+        """What an analyst sees now; nothing before the first publication."""
+        if not self.settings.warehouse_path.exists():
+            return []
+        with duckdb.connect(self.settings.warehouse_path, read_only=True) as warehouse:
+            return warehouse.execute(sql, list(parameters)).fetchall()
+
+    def processes(self) -> list[int]:
+        """Everything that was started by this ``up``, however remotely: children inherit the mark."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and f"{MARK}={self.mark}".encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:  # ended meanwhile, or another user's
+                continue
+        return found
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for process in self.processes():
+            os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("up"))
+    try:
+        until(running.answers, "Dagster's pages", START_PATIENCE_S)
+        yield running
+    finally:
+        running.end()
+
+
+def test_the_code_location_loads_without_error(up: Up) -> None:
+    answer = until(
+        lambda: location(up) if location(up)["loadStatus"] == "LOADED" else None, "the code location", START_PATIENCE_S
+    )
+
+    assert answer["name"] == "etl_assets"
+    assert answer["locationOrLoadError"]["__typename"] == "RepositoryLocation", answer["locationOrLoadError"]
+
+
+def location(up: Up) -> dict[str, Any]:
+    answer = up.ask(
+        "{ workspaceOrError{ ... on Workspace{ locationEntries{ name loadStatus"
+        " locationOrLoadError{ __typename ... on PythonError{ message } } } } } }"
+    )
+    [entry] = answer["workspaceOrError"]["locationEntries"]
+    return entry
+
+
+def test_every_schedule_and_sensor_of_the_definitions_runs_by_itself(up: Up) -> None:
+    answer = up.ask(
+        "{ repositoriesOrError{ ... on RepositoryConnection{ nodes{"
+        " schedules{ name scheduleState{ status } } sensors{ name sensorState{ status } } } } } }"
+    )
+
+    [repository] = answer["repositoriesOrError"]["nodes"]
+    schedules = {schedule["name"]: schedule["scheduleState"]["status"] for schedule in repository["schedules"]}
+    sensors = {sensor["name"]: sensor["sensorState"]["status"] for sensor in repository["sensors"]}
+    assert schedules == {schedule.name: "RUNNING" for schedule in defs.schedules or ()}
+    assert sensors == {sensor.name: "RUNNING" for sensor in defs.sensors or ()}
+    assert {"market_tick", "gap_sensor"} <= {*schedules, *sensors}
+
+
+def test_the_assets_and_their_checks_are_there(up: Up) -> None:
+    answer = up.ask("{ assetNodes{ assetKey{ path } assetChecksOrError{ ... on AssetChecks{ checks{ name } } } } }")
+
+    checks = {
+        "/".join(node["assetKey"]["path"]): {check["name"] for check in node["assetChecksOrError"]["checks"]}
+        for node in answer["assetNodes"]
+    }
+    assert checks.keys() >= {
+        "nemweb",
+        "aemo/dispatch_region",
+        "aemo/dispatch_interconnector",
+        "aemo/unit_scada",
+        "aemo/trading_price",
+        "aemo/price_and_demand",
+        "aemo/rooftop_pv",
+        "aemo/region_forecast",
+    }
+    assert checks["aemo/dispatch_region"] == {
+        "intervals_are_complete",
+        "keys_are_unique",
+        "nothing_is_quarantined",
+        "entities_are_all_there",
+        "price_is_within_cap",
+        "energy_identity_holds",
+    }
+
+
+def test_a_second_up_on_the_same_folder_is_refused_with_a_sentence(up: Up) -> None:
+    code, said = up.run("up", "--port", str(free_port()))
+
+    assert code == 1
+    assert "is up already: stop that one first, or set ETL_DATA" in " ".join(said.split())
+    assert "Traceback" not in said
+
+
+def intervals(first: datetime, last: datetime) -> set[datetime]:
+    """The ends of all 5-minute intervals from the one after ``first`` to ``last``."""
+    start = ceil_interval(first)
+    return {start + timedelta(minutes=5 * n) for n in range(1, int((last - start) / timedelta(minutes=5)) + 1)}
+
+
+def test_the_last_36_hours_come_in_by_themselves(up: Up) -> None:
+    now = datetime.now(UTC)
+    expected = intervals(now - timedelta(hours=35, minutes=50), now - timedelta(minutes=15))
+
+    def whole() -> bool:
+        rows = up.published("SELECT interval_end, count(*) FROM aemo.dispatch_region GROUP BY 1")
+        return expected <= {end for end, regions in rows if regions == 5}
+
+    assert len(expected) > 420
+    until(whole, "the last 36 hours")
+
+
+def backfill_of_thirty_days(up: Up) -> str:
+    """Launched as the pages do it; returns its id."""
+    last = market_day(datetime.now(UTC)) - 5 * DAY
+    answer = up.ask(
+        "mutation($p: LaunchBackfillParams!){ launchPartitionBackfill(backfillParams: $p){ __typename"
+        " ... on LaunchBackfillSuccess{ backfillId } ... on PythonError{ message } } }",
+        p={
+            "assetSelection": [{"path": ["aemo", name]} for name in ("dispatch_region", "dispatch_interconnector")],
+            "partitionNames": [str(last - n * DAY) for n in range(30)],
+            "title": "30 days",
+        },
+    )["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+    return answer["backfillId"]
+
+
+def status_of(up: Up, backfill: str) -> str:
+    query = "query($id: String!){ partitionBackfillOrError(backfillId: $id){ ... on PartitionBackfill{ status } } }"
+    return up.ask(query, id=backfill)["partitionBackfillOrError"]["status"]
+
+
+def test_a_deleted_interval_comes_back_and_a_backfill_of_30_days_completes_while_a_tick_runs(up: Up) -> None:
+    # A day that only the gap sensor looks at: no tick reaches back so far.
+    lost = day_start(market_day(datetime.now(UTC))) - timedelta(hours=3)
+    until(lambda: not heals(up, under_way=True), "the first healing")
+    before = {run["runId"] for run in heals(up)}
+    with write_lake(up.settings, "a test deletes an interval") as lake:
+        lake.execute("DELETE FROM lake.aemo.dispatch_region WHERE interval_end = ?", [lost])
+    deleted_at = datetime.now(UTC)
+
+    backfill = backfill_of_thirty_days(up)
+    until(lambda: [run for run in up.runs(dagster__backfill=backfill) if run["status"] == "STARTED"], "a backfill run")
+    code, said = up.run("tick", NEMWEB_URL=up.simulator, AEMO_API_URL=f"{up.simulator}/aemo/apps/api/report/5MIN")
+    assert code == 0, said
+    assert "aemo.dispatch_region: " in said
+    assert "Traceback" not in said
+    assert status_of(up, backfill) in {"REQUESTED", "COMPLETED_SUCCESS"}
+
+    until(lambda: status_of(up, backfill) not in {"REQUESTED", "COMPLETING"}, "the backfill")
+    assert status_of(up, backfill) == "COMPLETED_SUCCESS"
+    assert_three_runs_of_ten_days(up.runs(dagster__backfill=backfill))
+    until(lambda: came_back(up, lost, deleted_at), "the deleted interval")
+    healed = [run for run in heals(up) if run["runId"] not in before and run["status"] == "SUCCESS"]
+    assert f"DispatchIS|{market_day(lost)}" in {run["tags"]["etl_assets/heal"] for run in healed}
+
+    until(lambda: backfilled_days(up) >= 30, "the publication after the backfill")
+    assert "database is locked" not in up.said
+
+
+def heals(up: Up, *, under_way: bool = False) -> list[dict[str, Any]]:
+    runs = [run for run in up.runs() if run["jobName"] == "market_heal"]
+    ended = {"SUCCESS", "FAILURE", "CANCELED"}
+    return [run for run in runs if run["status"] not in ended] if under_way else runs
+
+
+def came_back(up: Up, lost: datetime, deleted_at: datetime) -> bool:
+    sql = "SELECT count(*) FROM aemo.dispatch_region WHERE interval_end = ? AND collected_at >= ?"
+    return up.published(sql, lost, deleted_at) == [(5,)]
+
+
+def backfilled_days(up: Up) -> int:
+    [(days,)] = up.published(
+        "SELECT count(*) FROM (SELECT market_day FROM aemo.dispatch_region WHERE market_day <= ?"
+        " GROUP BY 1 HAVING count(*) = 5 * 288 AND count(DISTINCT (interval_end, region_id)) = 5 * 288)",
+        market_day(datetime.now(UTC)) - 5 * DAY,
+    )
+    return days
+
+
+def assert_three_runs_of_ten_days(runs: list[dict[str, Any]]) -> None:
+    last = market_day(datetime.now(UTC)) - 5 * DAY
+    ranges = {
+        (run["tags"]["dagster/asset_partition_range_start"], run["tags"]["dagster/asset_partition_range_end"])
+        for run in runs
+    }
+    assert [run["status"] for run in runs] == ["SUCCESS"] * 3
+    assert ranges == {(str(last - (n + 9) * DAY), str(last - n * DAY)) for n in (0, 10, 20)}
+    first, second, _ = sorted(runs, key=lambda run: run["startTime"])
+    assert second["startTime"] < first["endTime"], "no two runs were at work at once"
+
+
+def test_a_terminated_up_ends_all_its_processes(up: Up) -> None:
+    until(lambda: not [run for run in up.runs() if run["status"] in {"STARTING", "STARTED", "QUEUED"}], "quiet")
+    assert len(up.processes()) >= 4
+
+    up.process.send_signal(signal.SIGTERM)
+
+    assert up.process.wait(90) == 0
+    until(lambda: not up.processes(), "the end of all processes", 30)
+    assert "Stopping" in up.said
+    assert "Traceback" not in up.said
