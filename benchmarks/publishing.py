@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def lake(folder: Path, units: int) -> Settings:
-    """A lake with a file a day, each of ``units`` × 288 rows."""
+    """A lake with a file a day, each of 288 rows for each of ``units``."""
     settings = Settings(_env_file=None, etl_data=folder)  # type: ignore[call-arg]  # pydantic-settings' own argument
     for number in range(DAYS):
         ends = interval_ends(date(2026, 10, 1) + number * DAY)

@@ -22,7 +22,9 @@ class Ratio:
         return f"{self.name:<62} {ratio:>6.2f}x  {self.aim:>7}  {seconds:>17}"
 
 
-def compare(name: str, measured: Callable[[], object], reference: Callable[[], object], *, aim: str, turns: int) -> Ratio:
+def compare(
+    name: str, measured: Callable[[], object], reference: Callable[[], object], *, aim: str, turns: int
+) -> Ratio:
     """Run both by turns and compare their medians."""
     ours, theirs = [], []
     for _ in range(turns):

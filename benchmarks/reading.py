@@ -57,7 +57,9 @@ def run() -> Iterator[Ratio]:
         return [pd.concat(_pandas_table(text, table) for text in texts) for table in wanted]
 
     yield compare("a day of DispatchIS to rows / unzipping it", ours, unzip, aim="<= 5", turns=5)
-    yield compare("pandas.read_csv per table / our reader, unzipped", pandas_unzipped, ours_unzipped, aim=">= 8", turns=3)
+    yield compare(
+        "pandas.read_csv per table / our reader, unzipped", pandas_unzipped, ours_unzipped, aim=">= 8", turns=3
+    )
 
 
 def _pandas_table(text: bytes, table: MmsTable) -> pd.DataFrame:

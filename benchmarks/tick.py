@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +26,11 @@ from etl_assets.simulator.app import SimulatorServer
 MOMENT = datetime(2026, 11, 22, 0, 41, tzinfo=NEM_TIME)
 TURNS = 5
 HISTORY: tuple[tuple[Table, tuple[str, ...], dict[str, float]], ...] = (
-    (DISPATCH_REGION, REGIONS, {"intervention": 0, "rrp": 50.0, "total_demand": 5.0, "available_generation": 9.0}),
+    (
+        DISPATCH_REGION,
+        REGIONS,
+        {"intervention": 0, "rrp": 50.0, "rop": 50.0, "total_demand": 5.0, "available_generation": 9.0},
+    ),
     (DISPATCH_INTERCONNECTOR, INTERCONNECTORS, {"intervention": 0, "mw_flow": 5.0}),
     (TRADING_PRICE, REGIONS, {"rrp": 50.0}),
     (UNIT_SCADA, ("UNIT1", "UNIT2"), {"scada_value": 5.0}),
@@ -41,10 +45,9 @@ def run() -> Iterator[Ratio]:
         for where, days in ((day, 1), (year, 365)):
             fill(where, days)
             tick(where, server, MOMENT)
-        yield compare("a tick / an empty Dagster run", ticker(day, server), lambda: empty(day), aim="<= 1.5", turns=TURNS)
-        yield compare(
-            "a tick with 365 days of history / with 1", ticker(year, server), ticker(day, server), aim="<= 1.2", turns=TURNS
-        )
+        on_day, on_year = ticker(day, server), ticker(year, server)
+        yield compare("a tick / an empty Dagster run", on_day, lambda: empty(day), aim="<= 1.5", turns=TURNS)
+        yield compare("a tick with 365 days of history / with 1", on_year, on_day, aim="<= 1.2", turns=TURNS)
 
 
 def fill(folder: Path, days: int) -> None:

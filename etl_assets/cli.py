@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.table import Table as Grid
 from rich.text import Text
 
-from etl_assets.market_time import NEM_TIME, utc_now
+from etl_assets.market_time import NEM_TIME, market_day, utc_now
 from etl_assets.settings import settings
 
 app = typer.Typer(
@@ -35,10 +35,10 @@ def main() -> None:
     """Run the command line; an error that a person can act on is one sentence and exit code 1."""
     from pydantic import ValidationError
 
-    from etl_assets.demo import MixedDataError
     from etl_assets.http import SourceError
     from etl_assets.lake.connection import LakeBusyError
     from etl_assets.processes import AlreadyUpError, ProcessEndedError
+    from etl_assets.settings import MixedDataError
 
     expected = (MixedDataError, SourceError, LakeBusyError, FileNotFoundError, AlreadyUpError, ProcessEndedError)
     try:
@@ -189,9 +189,9 @@ def _must_be_a_market_day(moment: datetime) -> None:
     from etl_assets.partitions import MARKET_DAY
 
     days = days_of_tick(moment)
-    if not all(MARKET_DAY.has_partition_key(str(day)) for day in days):
+    if not days or not all(MARKET_DAY.has_partition_key(str(day)) for day in days):
         first, last = MARKET_DAY.get_first_partition_key(), MARKET_DAY.get_last_partition_key()
-        raise typer.BadParameter(f"{days[0]} is no market day from {first} (MARKET_START) to {last}")
+        raise typer.BadParameter(f"{market_day(moment)} is no market day from {first} (MARKET_START) to {last}")
 
 
 @app.command()

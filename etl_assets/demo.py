@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl_assets.market_time import DAY, day_start, days_between, market_day
-from etl_assets.settings import Settings, settings
+from etl_assets.settings import MixedDataError, Settings, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,6 @@ SIMULATED_NOTE = (
     "This folder holds data of the simulator, made by `make demo` or `ETL_SOURCE=demo`.\n"
     "Real data is never mixed with it: for the live market, remove the folder or set ETL_DATA to another.\n"
 )
-
-
-class MixedDataError(RuntimeError):
-    """Simulated and real data would meet in one folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 30
 START_TIMEOUT_S = 120
 POLL_S = 0.2
+PR_SET_PDEATHSIG = 1
 
 WORKSPACE = """load_from:
   - grpc_server:
@@ -68,7 +69,12 @@ def running(host: str, port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     with ExitStack() as started:
         processes = []
         for command in commands:
-            process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603 (our own commands)
+            process = subprocess.Popen(  # noqa: S603 (our own commands)
+                command,
+                env=os.environ,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 (it only asks the kernel for a signal)
+            )
             started.callback(_stop, process)
             processes.append(process)
             if len(processes) == 1:
@@ -76,16 +82,24 @@ def running(host: str, port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
         yield processes
 
 
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when its parent is killed: else a killed ``up`` would leave its daemon at work."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ProcessEndedError("Dagster's code server ended while it started; its message is above")
+            raise ProcessEndedError("One of Dagster's processes ended while it started; its message is above")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(POLL_S)
-    raise ProcessEndedError(f"Dagster's code server did not answer within {START_TIMEOUT_S} s")
+    raise ProcessEndedError(f"Dagster did not answer within {START_TIMEOUT_S} s")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -42,7 +42,7 @@ def run_job(
     """Run a job, or some of its assets, to its end, quietly, and say what it did. A failure is reported, not raised."""
     from etl_assets.definitions import defs
 
-    run_config: dict[str, Any] = config.to_config_dict() if config else {}
+    run_config: dict[str, Any] = config.to_config_dict() if config else {}  # type: ignore[no-untyped-call]
     run_config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
     job = defs.resolve_job_def(job_name)
     result = job.execute_in_process(
@@ -91,9 +91,9 @@ def _reason(event: "dg.DagsterEvent") -> str:
 def _add_records(summary: RunSummary, event: "dg.DagsterEvent") -> None:
     materialization = event.step_materialization_data.materialization
     counts = {
-        name.removeprefix("records_"): int(value.value)
+        name.removeprefix("records_"): value.value
         for name, value in materialization.metadata.items()
-        if name.startswith("records_")
+        if name.startswith("records_") and isinstance(value.value, int)
     }
     if counts:
         summary.records[".".join(materialization.asset_key.path)] = counts

@@ -17,6 +17,10 @@ BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML,
 """AEMO's front door answers the default agents of HTTP libraries with 403."""
 
 
+class MixedDataError(RuntimeError):
+    """Simulated and real data would meet in one folder."""
+
+
 class Settings(BaseSettings):
     """What can be configured. Every field has a default that works offline or against the live market."""
 
@@ -65,7 +69,9 @@ class Settings(BaseSettings):
     http_user_agent: str = Field(BROWSER_USER_AGENT, description="User-Agent sent to AEMO.")
 
     lake_catalog: str = Field("", description="DuckLake catalog; empty is SQLite in the data folder.")
-    lake_data: str = Field("", description="Folder of the lake's Parquet files; empty is inside the data folder.")
+    lake_data: str = Field(
+        "", description="Where the lake makes its own folder of Parquet files; empty: the data folder."
+    )
     lake_lock_timeout: timedelta = Field(timedelta(minutes=2), description="Longest wait for another writer.")
     lake_retention: timedelta = Field(
         timedelta(days=7), description="How long files that a published warehouse.duckdb may name are kept."
@@ -135,8 +141,10 @@ class Settings(BaseSettings):
     def lake_files(self) -> str:
         """Folder (or address) of the lake's Parquet files, absolute where local."""
         if "://" in self.lake_data:
-            return self.lake_data
-        return str(Path(self.lake_data or self.etl_data / "lake" / "files").absolute())
+            return f"{self.lake_data.rstrip('/')}/etl_assets_lake"
+        # A folder of the lake's own: maintenance removes files in it that no snapshot names.
+        owned = Path(self.lake_data) / "etl_assets_lake" if self.lake_data else self.etl_data / "lake" / "files"
+        return str(owned.absolute())
 
     @property
     def warehouse_path(self) -> Path:

@@ -47,6 +47,7 @@ def make_region_rows(
         "region_id": [region for _, region in keys],
         "intervention": [0] * len(keys),
         "rrp": [price] * len(keys),
+        "rop": [50.0] * len(keys),
         "total_demand": [7000.0] * len(keys),
         "available_generation": [9000.0] * len(keys),
     }

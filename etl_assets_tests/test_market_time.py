@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from etl_assets.market_time import (
@@ -101,16 +102,19 @@ def test_what_is_no_stamp_is_refused(text: str) -> None:
         parse_settlement_date(text)
 
 
+@run_with(deadline=None)
 @given(days)
 def test_every_interval_of_a_day_belongs_to_it(day: date) -> None:
     assert {market_day(end) for end in interval_ends(day)} == {day}
 
 
+@run_with(deadline=None)
 @given(days)
 def test_days_follow_each_other_without_gap_or_overlap(day: date) -> None:
     assert interval_ends(day)[-1] == day_start(day + timedelta(days=1))
 
 
+@run_with(deadline=None)
 @given(st.datetimes(datetime(1999, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_the_interval_of_any_moment_is_less_than_an_interval_away(moment: datetime) -> None:
     end = ceil_interval(moment)

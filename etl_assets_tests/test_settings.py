@@ -151,12 +151,12 @@ def test_a_span_may_be_written_as_hours_and_minutes_or_as_iso_8601(tmp_path: Pat
 def test_a_relative_folder_of_lake_files_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert Settings(_env_file=None, lake_data="files").lake_files == str(tmp_path / "files")
+    assert Settings(_env_file=None, lake_data="files").lake_files == str(tmp_path / "files" / "etl_assets_lake")
     assert Settings(_env_file=None, etl_data=Path("here")).lake_files == str(tmp_path / "here" / "lake" / "files")
 
 
-def test_an_address_of_lake_files_is_left_as_it_is() -> None:
-    assert Settings(_env_file=None, lake_data="s3://bucket/lake/").lake_files == "s3://bucket/lake/"
+def test_the_lake_has_a_folder_of_its_own_below_an_address_too() -> None:
+    assert Settings(_env_file=None, lake_data="s3://bucket/lake/").lake_files == "s3://bucket/lake/etl_assets_lake"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ class Collection:
     refused: list[RefusedFile] = field(default_factory=list)
     warnings: list[RefusedFile] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    unfilled: list[str] = field(default_factory=list)
+    """Why a second-rate source could not fill in; no error."""
 
     @property
     def missing_before(self) -> int:

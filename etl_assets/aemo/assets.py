@@ -32,6 +32,9 @@ from etl_assets.settings import Settings
 OWNERS = ["team:market-data"]
 GROUP = "market"
 
+LIVE_TAG = "etl_assets/live"
+"""On the runs of ticks, which are not retried step by step: the next tick asks for the same and more."""
+
 BACKFILL_DAYS_PER_RUN = 10
 """A run costs some 4 s beside its work, and a failed one repeats its days: ten days bound both."""
 
@@ -164,19 +167,22 @@ def report_assets(report: Report) -> dg.AssetsDefinition:
             results = collect(lake.settings, http, job)
             stats = http.stats.snapshot()
         for result in results:
-            record_sync_run(lake.settings, sync_run(result, job.run_id, _span(job.days), stats, started))
-        raise_if_failed(results, f"{report.name} {_span(job.days)}")
+            record_sync_run(lake.settings, sync_run(context, result, _span(job.days), stats, started))
+        raise_if_failed(results, f"{report.name} {_span(job.days)}", retry=LIVE_TAG not in context.run.tags)
         for result in results:
             yield _materialized(context, lake.settings, result, job)
 
     return _collect
 
 
-def sync_run(result: Collection, run_id: str, partition: str, stats: HttpStats, started: datetime) -> SyncRun:
-    """The run's record for ``ops.sync_runs``."""
+def sync_run(
+    context: dg.AssetExecutionContext, result: Collection, partition: str, stats: HttpStats, started: datetime
+) -> SyncRun:
+    """The record of an attempt for ``ops.sync_runs``: a step that is tried again accounts for each try."""
     account, finished = result.account, datetime.now(UTC)
     return SyncRun(
-        run_id=run_id,
+        run_id=context.run.run_id,
+        attempt=context.retry_number + 1,
         dataset=result.feed.name,
         partition=partition,
         started_at=started,
@@ -199,8 +205,11 @@ def _span(days: Sequence[date]) -> str:
     return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
-def raise_if_failed(results: Sequence[Collection], what: str) -> None:
-    """Fail the run where a source failed and overdue intervals are missing for it; both are in the message."""
+def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = True) -> None:
+    """Fail the run where a source failed and overdue intervals are missing for it; both are in the message.
+
+    ``retry`` lets Dagster try the step again; a tick is not, since the next one asks for the same intervals.
+    """
     errors = list(dict.fromkeys(error for result in results for error in result.errors))
     overdue = sum(len(status.lacking) for result in results for status in result.after)
     if errors and overdue:
@@ -208,6 +217,7 @@ def raise_if_failed(results: Sequence[Collection], what: str) -> None:
         raise dg.Failure(
             description=f"{what}: {overdue} intervals are missing because: {'; '.join(errors[:ERRORS_NAMED])}{more}",
             metadata={"intervals_missing": overdue, "errors": dg.MetadataValue.json(errors)},
+            allow_retries=retry,
         )
 
 
@@ -263,6 +273,8 @@ def account_metadata(result: Collection) -> dict[str, Any]:
         metadata["footers_that_do_not_fit"] = dg.MetadataValue.json(
             [f"{f.source_file}: {f.reason}" for f in result.warnings]
         )
+    if result.unfilled:
+        metadata["could_not_fill_in"] = dg.MetadataValue.json(result.unfilled)
     if result.errors:
         metadata["errors"] = dg.MetadataValue.json(result.errors)
     return metadata
@@ -374,7 +386,7 @@ def price_and_demand(
                 lake.settings, http, month, now=config.moment(), run_id=context.run.run_id, reread=config.reread
             )
             stats = http.stats.snapshot()
-        record_sync_run(lake.settings, sync_run(result, context.run.run_id, f"{month:%Y-%m}", stats, started))
+        record_sync_run(lake.settings, sync_run(context, result, f"{month:%Y-%m}", stats, started))
         raise_if_failed([result], f"price and demand {month:%Y-%m}")
         context.add_asset_metadata(
             asset_key=key,

@@ -10,24 +10,36 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from etl_assets.aemo.assets import LIVE_ASSETS, REPORT_ASSETS, asset_key, price_and_demand
+from etl_assets.aemo.assets import LIVE_ASSETS, LIVE_TAG, REPORT_ASSETS, asset_key, price_and_demand
 from etl_assets.aemo.completeness import State, day_statuses
 from etl_assets.aemo.feeds import REPORTS, Report, feeds_of
 from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, market_day, utc_now
+from etl_assets.settings import settings
 
-LIVE_PRIORITY = {"dagster/priority": "10"}
+LIVE_PRIORITY = {"dagster/priority": "10", LIVE_TAG: "true"}
 """Above backfills (0): a queued tick is the next to run."""
 
 TICK_LOOKS_BACK = timedelta(hours=2)
 """The slowest feed (rooftop) is overdue two hours after an interval's end; a tick asks for every day in between."""
 
+TICKS_AT_ONCE = 2
+"""One at work and one waiting."""
+
 HEAL_TAG = "etl_assets/heal"
 
 BACK_OFF_MINUTES = (5, 15, 60)
 """Waits after the first, second and later failed healings of one gap; the last one repeats, hourly."""
+
+IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 market_live = dg.define_asset_job(
     "market_live",
@@ -74,7 +86,12 @@ def days_of_tick(moment: datetime) -> list[date]:
     partition yet.
     """
     newest = ceil_interval(moment + timedelta(microseconds=1))
-    return list(days_between(market_day(moment - TICK_LOOKS_BACK), market_day(newest)))
+    return _since_market_start(market_day(moment - TICK_LOOKS_BACK), market_day(newest))
+
+
+def _since_market_start(first: date, last: date) -> list[date]:
+    """The market days of a span that are partitions: none before MARKET_START."""
+    return list(days_between(max(first, settings().market_start), last))
 
 
 @dg.schedule(
@@ -83,8 +100,15 @@ def days_of_tick(moment: datetime) -> list[date]:
     execution_timezone=NEM_ZONE_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def market_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """At minutes 1, 6, 11 …: the interval whose file appeared a minute before."""
+def market_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """At minutes 1, 6, 11 …: the interval whose file appeared a minute before.
+
+    A tick asks for all that is missing, so one that waits does the work of those behind it: in an outage, when a
+    source keeps each tick waiting, they do not pile up.
+    """
+    waiting = context.instance.get_runs_count(filters=dg.RunsFilter(job_name=market_live.name, statuses=IN_PROGRESS))
+    if waiting >= TICKS_AT_ONCE:
+        return dg.SkipReason(f"{waiting} ticks are at work or waiting; they ask for the same intervals")
     moment = context.scheduled_execution_time
     return dg.RunRequest(
         tags=day_tags(days_of_tick(moment)),
@@ -163,7 +187,7 @@ def plan_healing(
 
 def find_ailing(lake: Lake, now: datetime) -> list[Ailing]:
     """The market days of the gap horizon (36 hours) that need healing, by report."""
-    days = list(days_between(market_day(now - lake.settings.gap_horizon), market_day(now)))
+    days = _since_market_start(market_day(now - lake.settings.gap_horizon), market_day(now))
     found = []
     with read_lake(lake.settings) as connection:
         for report in REPORTS:
@@ -209,15 +233,6 @@ def _heal_request(day: Ailing, now: datetime) -> dg.RunRequest:
         run_config=collect_config(assets, now),
         tags={HEAL_TAG: day.name, "dagster/priority": "5"},
     )
-
-
-IN_PROGRESS = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def _running(instance: dg.DagsterInstance) -> frozenset[str]:

@@ -27,15 +27,15 @@ from etl_assets.http import Blocked, HttpClient, NotThere, SourceError
 from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.tables import QUARANTINE
 from etl_assets.lake.upsert import QuarantinedRecord, in_days, quarantine, transaction, upsert
-from etl_assets.market_time import DAY, market_day
+from etl_assets.market_time import DAY, FIVE_MINUTE_SETTLEMENT, market_day
 from etl_assets.quality.gaps import differ, open_gaps, record_gaps
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MAX_ROUNDS = 3
-"""Plan, fetch, look again: once for what was offered, once for what that lacked, once for neighbouring archives."""
+MAX_ROUNDS = 5
+"""Plan, fetch, look again: for each rung once, since what one lacked is asked of the next, then for neighbours."""
 
 REPORT_SPAN = 2 * DAY
 """The 5MIN report holds 24 hours today, and held 48 in 2021; for older gaps alone it is not asked."""
@@ -91,19 +91,21 @@ class _Collector:
             wanted = self._wanted()
             if self.job.reread and round_number == 0:
                 wanted = {end for f in self.job.feeds for day in self.job.days for end in f.due(day, self.job.now)}
-            try:
-                offers = ladder.offers(wanted, widened=round_number > 0) if wanted else []
-            except SourceError as error:
-                self.errors.append(str(error))
-                return
-            chosen = cheapest([o for o in offers if not tried & {f.url for f in o.files}], wanted)
-            if not chosen:
-                return
-            for batch in _batches(chosen):
-                tried |= {f.url for offer in batch for f in offer.files}
-                if not self._take(batch):
-                    return
-            self._look_again()
+            chosen = cheapest(ladder.offers(wanted, tried=tried), wanted)
+            # Only when no file of the days themselves is left: those of neighbouring days.
+            chosen = chosen or cheapest(ladder.offers(wanted, tried=tried, widened=True), wanted)
+            if not chosen or not self._take_all(chosen, tried):
+                break
+        self.errors += ladder.errors
+
+    def _take_all(self, chosen: Sequence[Offer], tried: set[str]) -> bool:
+        """Take offers batch by batch, and look what is missing then; false where the source refuses us."""
+        welcome = True
+        for batch in _batches(chosen):
+            tried |= {f.url for offer in batch for f in offer.files}
+            welcome = welcome and self._take(batch)
+        self._look_again()
+        return welcome
 
     def _take(self, batch: Sequence[Offer]) -> bool:
         """Fetch, read and store some offers of one source; false where the source refuses us."""
@@ -191,7 +193,8 @@ class _Collector:
                     try:
                         fill(f, gaps)
                     except SourceError as error:
-                        self.errors.append(str(error))
+                        # A last resort that is gone is no reason to fail: the gap itself is shown, and asked for again.
+                        self.results[f.name].unfilled.append(str(error))
                     self._look_again()
 
     def _fill_from_5min(self, f: Feed, gaps: set[datetime]) -> None:
@@ -204,7 +207,12 @@ class _Collector:
         self._store({f.name: stamped(rows, Source.FIVE_MINUTE)}, rejected, Source.FIVE_MINUTE, second_rate=True)
 
     def _fill_from_months(self, f: Feed, gaps: set[datetime]) -> None:
-        closed = {s.day for s in self.results[f.name].after if s.is_closed and gaps & s.lacking.keys()}
+        # Before five-minute settlement the aggregated file has half-hour averages, which are no dispatch prices.
+        closed = {
+            s.day
+            for s in self.results[f.name].after
+            if s.is_closed and s.day >= FIVE_MINUTE_SETTLEMENT and gaps & s.lacking.keys()
+        }
         for month in sorted({day.replace(day=1) for day in closed}):
             for region in f.entities:
                 self._fill_from_month(f, month, region)
@@ -227,13 +235,14 @@ class _Collector:
         for f in self.job.feeds:
             after = self.results[f.name].after
             gaps = [gap for status in after for gap in status.gaps]
+            healed = [gap for status in self.results[f.name].before for gap in status.gaps if not status.is_untouched]
             whole = [s.day for s in after if s.is_closed and s.count(State.COMPLETE) == len(s.states)]
             with read_lake(self.settings) as lake:
-                stale = differ(open_gaps(lake, f.name, self.job.days), gaps)
+                stale = differ(open_gaps(lake, f.name, self.job.days), gaps) or differ(healed, gaps)
                 resolvable = bool(_open_quarantine(lake, f, whole))
             if stale or resolvable:
                 with write_lake(self.settings, f"recording gaps of {f.name}") as lake, transaction(lake):
-                    record_gaps(lake, f.name, self.job.days, gaps, now=self.job.now)
+                    record_gaps(lake, f.name, self.job.days, gaps, healed=healed, now=self.job.now)
                     _resolve(lake, f, whole, self.job.now)
 
 
@@ -261,8 +270,12 @@ def _by_day(job: Job, records: Iterable[QuarantinedRecord]) -> dict[date, list[Q
 
 
 def _open_quarantine(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date]) -> list[str]:
+    # A refused file has no raw text, and its intervals are there now. A record is known to have come back only where
+    # the entities of an interval are known: a lost unit leaves its interval complete.
+    whole_files_only = "" if feed.entities else "AND raw = ''"
     rows = lake.execute(
-        f"SELECT id FROM {QUARANTINE.lake_name} WHERE dataset = ? AND resolved_at IS NULL AND {in_days(days, 'day')}",
+        f"SELECT id FROM {QUARANTINE.lake_name} "
+        f"WHERE dataset = ? AND resolved_at IS NULL {whole_files_only} AND {in_days(days, 'day')}",
         [feed.name],
     ).fetchall()
     return [row[0] for row in rows]

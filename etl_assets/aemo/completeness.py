@@ -68,6 +68,11 @@ class DayStatus:
         return [gap for entity, ends in missing.items() for gap in Gap.runs(self.feed.name, entity, ends, length)]
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing of the day was ever there: history that was not collected yet is no gap."""
+        return not self.count(State.COMPLETE, State.PROVISIONAL, State.PARTIAL)
+
+    @property
     def is_closed(self) -> bool:
         """Whether the whole day is overdue: from then on what is missing is an error, not a delay."""
         return self.feed.is_closed(self.day, self.now)

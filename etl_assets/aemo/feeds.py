@@ -382,8 +382,14 @@ _FINANCIAL_YEAR_STARTS = 7
 def market_cap(day: date) -> float:
     """The market price cap on a market day, AUD/MWh, by its financial year (July to June).
 
-    A year newer than the list has the last known cap at least; AEMO sets it each July, and it has only risen.
+    AEMO sets it each July, and it has only risen: for a year newer than the list this is a lower bound, see
+    ``cap_is_known``.
     """
     year = day.year if day.month >= _FINANCIAL_YEAR_STARTS else day.year - 1
     known = [start for start in _CAPS if start <= year]
     return _CAPS[max(known)] if known else _CAPS[min(_CAPS)]
+
+
+def cap_is_known(day: date) -> bool:
+    """Whether the cap of the day's financial year is in the list."""
+    return day < date(max(_CAPS) + 1, _FINANCIAL_YEAR_STARTS, 1)

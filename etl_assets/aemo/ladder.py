@@ -6,14 +6,14 @@ of history. The 5MIN report and the price-and-demand files are no rungs here: th
 fill in only what no rung supplied (see ``collect``).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from etl_assets.aemo.feeds import LAST_DVD_MONTH, Feed, Report
 from etl_assets.aemo.nemweb import NemWeb, RemoteFile
-from etl_assets.http import NotThere
+from etl_assets.http import NotThere, SourceError
 from etl_assets.market_time import DAY, day_start, market_day
 
 
@@ -65,21 +65,24 @@ class Ladder:
     report: Report
     feeds: Sequence[Feed]
     now: datetime
+    errors: list[str] = field(default_factory=list)
+    """Folders that could not be listed; the rungs beyond them are asked all the same."""
     _listings: dict[str, list[RemoteFile]] = field(default_factory=dict)
 
-    def offers(self, wanted: Iterable[datetime], *, widened: bool = False) -> list[Offer]:
+    def offers(self, wanted: Iterable[datetime], *, tried: Collection[str] = (), widened: bool = False) -> list[Offer]:
         """What the rungs offer for the wanted intervals, from the nearest to the farthest.
 
-        A farther rung is asked for what the nearer lack, or when much is wanted. ``widened`` also offers the
-        archives of neighbouring days: archives are not cut at a market day's ends. Raises ``SourceError`` where a
-        folder cannot be listed.
+        A farther rung is asked for what the nearer lack, or when much is wanted. A file whose address was ``tried``
+        is not offered again, and what it should have held counts as lacking. ``widened`` also offers the archives
+        of neighbouring days: archives are not cut at a market day's ends.
         """
         wanted = frozenset(wanted)
         found: list[Offer] = []
         for rung in (self._current, self._archive, self._monthly):
             covered = frozenset[datetime]().union(*(offer.covers for offer in found))
             if wanted - covered or len(wanted) > MANY_INTERVALS:
-                found += rung(wanted, widened=widened)
+                offered = rung(wanted, widened=widened)
+                found += [o for o in offered if not any(file.url in tried for file in o.files)]
         return found
 
     def _current(self, wanted: frozenset[datetime], *, widened: bool) -> Iterator[Offer]:
@@ -143,6 +146,9 @@ class Ladder:
                 self._listings[folder] = self.nemweb.listing(folder)
             except NotThere:
                 # A month that is not published yet, or a folder that AEMO removed: nothing is offered there.
+                self._listings[folder] = []
+            except SourceError as error:
+                self.errors.append(str(error))
                 self._listings[folder] = []
         return self._listings[folder]
 

@@ -1,12 +1,14 @@
 """What keeps the lake small and its published file current without a hand."""
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 
 from etl_assets.lake.assets import lake_maintained, small_files_merged, warehouse_file
 from etl_assets.lake.connection import read_lake
-from etl_assets.lake.publish import lake_snapshot, published_snapshot
+from etl_assets.lake.publish import lake_snapshot, published_at, published_snapshot
 from etl_assets.lake.resource import Lake
-from etl_assets.market_time import NEM_ZONE_NAME
+from etl_assets.market_time import NEM_ZONE_NAME, utc_now
 
 lake_hourly = dg.define_asset_job(
     "lake_hourly",
@@ -44,6 +46,9 @@ lake_daily_schedule = dg.ScheduleDefinition(
     description="Daily at 03:23 NEM time, when closed days have settled.",
 )
 
+PATIENCE = timedelta(minutes=3)
+EARLIEST = datetime(1998, 1, 1, tzinfo=UTC)
+
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -54,15 +59,21 @@ UNFINISHED = [
 
 @dg.sensor(job=lake_publish, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
 def publish_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.RunRequest | dg.SkipReason:
-    """Publishes once the lake is ahead of `warehouse.duckdb` and no run is at work: after a backfill, or a crash."""
-    if busy := context.instance.get_runs_count(filters=dg.RunsFilter(statuses=UNFINISHED)):
+    """Publishes when the lake is ahead of `warehouse.duckdb`: after a backfill, a crash, or a tick that failed.
+
+    While runs are at work it leaves the publishing to them, but not for longer than three minutes.
+    """
+    busy = context.instance.get_runs_count(filters=dg.RunsFilter(statuses=UNFINISHED))
+    publishing = context.instance.get_runs_count(filters=dg.RunsFilter(statuses=UNFINISHED, job_name=lake_publish.name))
+    age = utc_now() - (published_at(lake.settings) or EARLIEST)
+    if publishing or (busy and age < PATIENCE):
         return dg.SkipReason(f"{busy} runs are queued or at work; they or the next look will publish")
     with read_lake(lake.settings) as connection:
         newest = lake_snapshot(connection)
     published = published_snapshot(lake.settings)
     if published == newest:
         return dg.SkipReason(f"warehouse.duckdb shows the lake's newest snapshot, {newest}")
-    return dg.RunRequest()
+    return dg.RunRequest(tags={"dagster/priority": "5"})
 
 
 LAKE_JOBS = [lake_hourly, lake_daily, lake_publish]

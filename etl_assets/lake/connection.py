@@ -2,7 +2,9 @@
 
 DuckLake on a SQLite catalog takes one writer at a time: concurrent commits fail with ``database is locked``
 whatever the busy time-out (duckdb/ducklake 128, 1309). So a writer holds a file lock from ATTACH to DETACH;
-readers attach read-only and take none. A Postgres catalog needs no lock.
+readers attach read-only and take none. The same lock is held for a Postgres catalog: DuckLake retries conflicting
+commits there, but two appends do not conflict, and two upserts of one key would both insert it. Writers of a Postgres
+catalog therefore have to be on one machine.
 """
 
 import importlib.util
@@ -64,18 +66,21 @@ def _attach_statement(settings: Settings, *, read_only: bool) -> str:
     return f"ATTACH 'ducklake:{escaped}' AS lake ({', '.join(options)})"
 
 
-_idle: "defaultdict[str, deque[DuckDBPyConnection]]" = defaultdict(lambda: deque(maxlen=2))
-"""By catalog extension: databases in memory with their extensions loaded and no lake attached.
+_idle: "defaultdict[str, deque[tuple[DuckDBPyConnection, int]]]" = defaultdict(lambda: deque(maxlen=2))
+"""By catalog extension: databases in memory with their extensions loaded and no lake attached, and their uses so far.
 
 Loading costs 0.3 s, mostly DuckDB's check of the signatures; a tick opens the lake some ten times. ``deque`` is
 safe between threads."""
+
+USES = 50
+"""A database is retired after so many: its memory grows by some 0.2 MB with each."""
 
 
 def _catalog_extension(settings: Settings) -> str:
     return "postgres_scanner" if _is_postgres(settings) else "sqlite_scanner"
 
 
-def _bare_database(settings: Settings) -> "DuckDBPyConnection":
+def _bare_database(settings: Settings) -> "tuple[DuckDBPyConnection, int]":
     try:
         return _idle[_catalog_extension(settings)].pop()
     except IndexError:
@@ -84,7 +89,7 @@ def _bare_database(settings: Settings) -> "DuckDBPyConnection":
         database = duckdb.connect()
         load_extension(database, "ducklake")
         load_extension(database, _catalog_extension(settings))
-        return database
+        return database, 0
 
 
 @contextmanager
@@ -94,7 +99,7 @@ def connected(settings: Settings, *, read_only: bool) -> Iterator["DuckDBPyConne
     What is handed out is a cursor: its temporary tables, registered rows and session settings end with it.
     Takes no lock: use ``read_lake`` or ``write_lake``.
     """
-    database = _bare_database(settings)
+    database, uses = _bare_database(settings)
     try:
         with database.cursor() as connection:
             connection.execute("SET TimeZone = 'UTC'")
@@ -105,8 +110,8 @@ def connected(settings: Settings, *, read_only: bool) -> Iterator["DuckDBPyConne
     except BaseException:
         database.close()
         raise
-    if reusable:
-        _idle[_catalog_extension(settings)].append(database)
+    if reusable and uses + 1 < USES:
+        _idle[_catalog_extension(settings)].append((database, uses + 1))
     else:
         database.close()
 
@@ -146,11 +151,6 @@ def write_lake(settings: Settings, purpose: str) -> Iterator["DuckDBPyConnection
 
     ``purpose`` is what others are told while they wait. Raises ``LakeBusyError`` after ``LAKE_LOCK_TIMEOUT``.
     """
-    if _is_postgres(settings):
-        with connected(settings, read_only=False) as connection:
-            migrate(connection, TABLES)
-            yield connection
-        return
     with _locked(settings, purpose), connected(settings, read_only=False) as connection:
         migrate(connection, TABLES)
         yield connection

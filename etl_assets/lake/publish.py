@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etl_assets.lake.connection import read_lake, write_lake
+from etl_assets.lake.connection import LakeBusyError, read_lake, write_lake
 from etl_assets.lake.tables import DISPATCH_REGION, TABLES, Table
 from etl_assets.lake.upsert import transaction
 from etl_assets.settings import Settings
@@ -87,6 +87,17 @@ def publish(settings: Settings, *, now: datetime, extra: Sequence[Copied] = ()) 
 
 def published_snapshot(settings: Settings) -> int | None:
     """The lake snapshot that ``warehouse.duckdb`` shows; None where there is no such file, or none that can be read."""
+    row = _publication(settings)
+    return row[0] if row else None
+
+
+def published_at(settings: Settings) -> datetime | None:
+    """When ``warehouse.duckdb`` was written; None where there is no such file, or none that can be read."""
+    row = _publication(settings)
+    return row[1] if row else None
+
+
+def _publication(settings: Settings) -> tuple[int, datetime] | None:
     import duckdb
 
     if not settings.warehouse_path.exists():
@@ -95,10 +106,10 @@ def published_snapshot(settings: Settings) -> int | None:
     with duckdb.connect() as connection:
         try:
             connection.execute(f"ATTACH {_quoted(settings.warehouse_path)} AS warehouse (READ_ONLY)")
-            row = connection.execute("SELECT snapshot_id FROM warehouse.ops.publication").fetchone()
+            row = connection.execute("SELECT snapshot_id, published_at FROM warehouse.ops.publication").fetchone()
         except duckdb.Error:
             return None
-    return int(row[0]) if row else None
+    return (int(row[0]), row[1]) if row else None
 
 
 def lake_snapshot(connection: "DuckDBPyConnection") -> int:
@@ -123,14 +134,22 @@ def _remove(draft: Path) -> None:
 
 @contextmanager
 def _publisher_turn(settings: Settings) -> Iterator[None]:
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     target = settings.warehouse_path
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".publish-lock"), timeout=settings.lake_lock_timeout.total_seconds()):
+    lock = FileLock(target.with_suffix(".publish-lock"), timeout=settings.lake_lock_timeout.total_seconds())
+    try:
+        lock.acquire()
+    except Timeout as error:
+        waited = settings.lake_lock_timeout.total_seconds()
+        raise LakeBusyError(f"Another process has been publishing {target} for {waited:.0f} s; try again.") from error
+    try:
         for left_by_a_killed_publisher in target.parent.glob(f".{target.name}.*.draft*"):
             left_by_a_killed_publisher.unlink(missing_ok=True)
         yield
+    finally:
+        lock.release()
 
 
 def _write_settled_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Copied]) -> Publication:
@@ -251,7 +270,8 @@ def _comment(connection: "DuckDBPyConnection", kind: str, name: str, text: str) 
 
 def _files(connection: "DuckDBPyConnection", table: Table, snapshot: int) -> list[str]:
     rows = connection.execute(
-        "SELECT data_file, delete_file FROM ducklake_list_files('lake', ?, schema => ?, snapshot_version => ?) ORDER BY 1",
+        "SELECT data_file, delete_file FROM ducklake_list_files('lake', ?, schema => ?, snapshot_version => ?) "
+        "ORDER BY data_file",
         [table.name, table.schema, snapshot],
     ).fetchall()
     if any(deletes for _, deletes in rows):

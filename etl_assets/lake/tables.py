@@ -154,7 +154,8 @@ DISPATCH_REGION = Table(
     key=("interval_end", "region_id", "intervention"),
     time="interval_end",
     sort=("region_id", "interval_end"),
-    complete_when=("rrp", "total_demand", "available_generation"),
+    # rop is of PRICE alone and available_generation of REGIONSUM alone: no second-rate source has either.
+    complete_when=("rrp", "rop", "total_demand", "available_generation"),
     version="last_changed",
     traced=True,
 )

@@ -62,7 +62,8 @@ class QuarantinedRecord:
     @property
     def id(self) -> str:
         """The same record, met again, has the same id."""
-        return hashlib.sha256("\x00".join((self.dataset, self.source, self.raw, self.reason)).encode()).hexdigest()[:32]
+        identity = f"{self.dataset}\x00{self.source}\x00{self.raw}\x00{self.reason}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 @contextmanager
@@ -136,8 +137,9 @@ def _stage(connection: "DuckDBPyConnection", table: Table, carried: tuple[str, .
 def _classify(
     connection: "DuckDBPyConnection", table: Table, carried: tuple[str, ...], mode: Literal["revise", "fill"]
 ) -> tuple[int, int]:
-    """Split ``staged`` against the lake: ``fresh`` has no row there yet, ``changed`` holds the merged new rows
-    beside their former selves (columns prefixed ``old_``).
+    """Split ``staged`` against the lake; returns how many rows are new and how many change.
+
+    ``fresh`` has those without a row there yet, ``changed`` the merged rows beside their former selves (``old_``).
     """
     same_key = " AND ".join(f"new.{k} = old.{k}" for k in table.key)
     stored = [c.name for c in table.stored_columns]

@@ -37,6 +37,7 @@ from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 METADATA = MetaData()
 
@@ -62,6 +63,7 @@ SYNC_RUNS = Table(
     "sync_runs",
     METADATA,
     Column("run_id", String, primary_key=True, comment="Dagster run."),
+    Column("attempt", Integer, primary_key=True, comment="1, and more where the step was tried again."),
     Column("dataset", String, primary_key=True, comment="Table that was collected, schema.name."),
     Column("partition", String, primary_key=True, comment="Market day, or first and last of a range."),
     Column("started_at", _UTC, nullable=False, comment="Start of the collection."),
@@ -99,6 +101,7 @@ class SyncRun:
     """One row of ``ops.sync_runs``: what one run did for one dataset and partition."""
 
     run_id: str
+    attempt: int
     dataset: str
     partition: str
     started_at: datetime
@@ -139,7 +142,7 @@ def _engine(settings: Settings) -> "Engine":
     return _engines[url]
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure_sqlite(connection: "DBAPIConnection", _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA busy_timeout = 30000")
 
@@ -249,7 +252,8 @@ def copies_for_analysts(settings: Settings) -> list[Copied]:
         Copied(
             schema="ops",
             name="sync_runs",
-            comment="What each run did for each dataset: fetched = filtered + invalid + duplicate + unchanged + inserted + updated.",
+            comment="What each run did for each dataset: "
+            "fetched = filtered + invalid + duplicate + unchanged + inserted + updated.",
             rows=pa.Table.from_pylist(rows, schema=schema),
         )
     ]

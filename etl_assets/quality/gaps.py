@@ -70,17 +70,21 @@ def record_gaps(
     found: Sequence[Gap],
     *,
     now: datetime,
+    healed: Sequence[Gap] = (),
 ) -> int:
     """Bring the record for some market days to what was found; returns how many gaps were closed.
 
-    A gap that is gone is stamped healed; one that shrank or grew keeps its first sighting. Call in a transaction.
+    A gap that is gone is stamped healed, also one that was met and ``healed`` before anybody had recorded it; one that
+    shrank or grew keeps its first sighting. A run that works for an earlier moment than the sighting closes nothing:
+    it could not see the gap. Call in a transaction.
     """
     import pyarrow as pa
 
     keys = {(gap.entity, gap.gap_start) for gap in found}
     seen = _first_sightings(connection, dataset, days)
-    healed = [gap for gap in seen if (gap.entity, gap.gap_start) not in keys]
-    rows = [(gap, None) for gap in found] + [(gap, now) for gap in healed]
+    gone = {gap: since for gap, since in seen.items() if since <= now} | dict.fromkeys(healed, now)
+    closed = [gap for gap in gone if (gap.entity, gap.gap_start) not in keys]
+    rows = [(gap, None) for gap in found] + [(gap, now) for gap in closed]
     if not rows:
         return 0
     first_seen = [min((seen[old] for old in seen if old.overlaps(gap)), default=now) for gap, _ in rows]
@@ -101,4 +105,4 @@ def record_gaps(
         }
     )
     upsert(connection, GAPS, batch, now=now)
-    return len(healed)
+    return len(closed)

@@ -90,6 +90,16 @@ def test_a_late_tick_asks_for_the_same_as_a_punctual_one() -> None:
     assert {datetime.fromisoformat(t) for t in as_of(first)} == {datetime.fromisoformat(t) for t in as_of(second)}
 
 
+def test_a_tick_leaves_the_work_to_those_that_wait_already(instance: dg.DagsterInstance) -> None:
+    for _ in range(2):
+        instance.add_run(dg.DagsterRun(job_name="market_live", status=dg.DagsterRunStatus.STARTED))
+
+    tick = market_tick.evaluate_tick(dg.build_schedule_context(instance, scheduled_execution_time=nem(14, 41)))
+
+    assert tick.run_requests == []
+    assert tick.skip_message.startswith("2 ticks are at work or waiting")
+
+
 def test_ticks_come_a_minute_after_each_file() -> None:
     times = market_tick.cron_schedule
 
@@ -263,11 +273,15 @@ def test_the_lake_is_published_once_it_is_ahead_and_nothing_is_at_work(
     assert "shows the lake's newest snapshot" in published.skip_message
 
 
-@pytest.mark.usefixtures("configured")
-def test_publishing_waits_for_runs_that_are_at_work(instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize(("published", "asks"), [(timedelta(days=1), False), (timedelta(days=-1), True)])
+def test_publishing_is_left_to_runs_that_are_at_work_but_not_for_long(
+    configured: World, instance: dg.DagsterInstance, published: timedelta, asks: bool
+) -> None:
+    publish(configured.settings, now=datetime.now(UTC) + published)
+    configured.collect()
     heal_run(instance, SICK.name, dg.DagsterRunStatus.STARTED)
 
     tick = evaluated(instance, publish_sensor)
 
-    assert tick.run_requests == []
-    assert tick.skip_message.startswith("1 runs are queued or at work")
+    assert bool(tick.run_requests) is asks
+    assert asks or tick.skip_message.startswith("1 runs are queued or at work")

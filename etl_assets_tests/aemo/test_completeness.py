@@ -22,7 +22,7 @@ def store(world: World) -> Callable[..., None]:
     def store(
         ends: Iterable[datetime], regions: Iterable[str] = REGIONS, *, intervention: int = 0, **values: Any
     ) -> None:
-        figures = {"rrp": 50.0, "total_demand": 7000.0, "available_generation": 9000.0} | values
+        figures = {"rrp": 50.0, "rop": 50.0, "total_demand": 7000.0, "available_generation": 9000.0} | values
         rows = [
             {"interval_end": end, "region_id": region, "intervention": intervention, **figures}
             for end in ends

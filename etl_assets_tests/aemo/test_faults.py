@@ -89,7 +89,7 @@ def test_a_page_with_status_200_is_an_error_and_never_zero_rows(world: World, fa
     result = region_of(world.collect())
 
     assert any("Expected a folder listing, got another page" in error for error in result.errors)
-    assert any("Expected JSON" in error for error in result.errors)
+    assert any("Expected JSON" in error for error in result.unfilled)
     assert result.missing_after == len(DUE)
     assert world.query("SELECT missing_intervals FROM lake.quality.gaps WHERE dataset = ?", result.feed.name) == [(7,)]
     assert_healed(world)

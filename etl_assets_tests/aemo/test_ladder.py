@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from etl_assets.aemo.feeds import DISPATCH_IS, ROOFTOP, TRADING_IS, Report, feeds_of
@@ -92,13 +93,33 @@ def test_a_folder_that_is_missing_offers_nothing() -> None:
     assert ladder(Folders()).offers(interval_ends(date(2026, 10, 1))) == []
 
 
-def test_a_folder_that_fails_is_an_error() -> None:
+def test_a_folder_that_fails_is_remembered_and_the_rungs_beyond_it_are_asked() -> None:
     class Failing(Folders):
         def listing(self, folder: str) -> list[RemoteFile]:
-            raise SourceError("Status 418", folder)
+            if "CURRENT" in folder:
+                raise SourceError("Status 418", folder)
+            return super().listing(folder)
 
-    with pytest.raises(SourceError):
-        ladder(Failing()).offers(interval_ends(date(2026, 11, 21)))
+    climbing = ladder(Failing(ARCHIVE=["PUBLIC_DISPATCHIS_20261120.zip"]))
+
+    offers = climbing.offers(interval_ends(date(2026, 11, 20)))
+
+    assert [offer.source for offer in offers] == [Source.ARCHIVE]
+    [error] = climbing.errors
+    assert "Status 418: Reports/CURRENT/DispatchIS_Reports" in error
+
+
+def test_a_file_that_was_tried_is_not_offered_again_and_the_next_rung_is_asked() -> None:
+    end = datetime(2026, 11, 20, 14, 30, tzinfo=NEM_TIME)
+    site = Folders(
+        CURRENT=["PUBLIC_DISPATCHIS_202611201430_0000000000000001.zip"], ARCHIVE=["PUBLIC_DISPATCHIS_20261120.zip"]
+    )
+    climbing = ladder(site)
+    [current] = climbing.offers([end])
+
+    [archive] = climbing.offers([end], tried={file.url for file in current.files})
+
+    assert (current.source, archive.source) == (Source.CURRENT, Source.ARCHIVE)
 
 
 def test_a_folder_is_listed_once() -> None:
@@ -186,6 +207,7 @@ offers_strategy = st.lists(
 )
 
 
+@run_with(deadline=None)
 @given(offers_strategy, st.sets(st.sampled_from(ENDS[:12])))
 def test_what_is_taken_covers_everything_that_is_offered_and_wanted(offers: list[Offer], wanted: set[datetime]) -> None:
     offered = frozenset().union(*(offer.covers for offer in offers))
@@ -195,6 +217,7 @@ def test_what_is_taken_covers_everything_that_is_offered_and_wanted(offers: list
     assert wanted & offered <= taken
 
 
+@run_with(deadline=None)
 @given(offers_strategy, st.sets(st.sampled_from(ENDS[:12])))
 def test_no_offer_is_taken_that_adds_nothing_to_cheaper_ones(offers: list[Offer], wanted: set[datetime]) -> None:
     taken = sorted(cheapest(offers, wanted), key=lambda offer: offer.cost / len(offer.covers))

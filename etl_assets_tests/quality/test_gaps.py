@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from etl_assets.lake.connection import read_lake, write_lake
@@ -35,6 +36,7 @@ def test_half_hours_have_neighbours_of_their_own() -> None:
     assert [gap.missing_intervals for gap in Gap.runs(NAME, "*", ends, HALF_HOUR)] == [3]
 
 
+@run_with(deadline=None)
 @given(st.sets(st.integers(0, 287)))
 def test_runs_lose_and_invent_nothing(numbers: set[int]) -> None:
     found = gaps(*numbers)
@@ -44,6 +46,7 @@ def test_runs_lose_and_invent_nothing(numbers: set[int]) -> None:
     assert sum(gap.missing_intervals for gap in found) == len(numbers)
 
 
+@run_with(deadline=None)
 @given(st.sets(st.integers(0, 287)))
 def test_runs_are_never_neighbours(numbers: set[int]) -> None:
     found = gaps(*numbers)

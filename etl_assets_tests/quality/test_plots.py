@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from etl_assets.quality.plots import COLOURS, legend, sparkline, strip
@@ -26,6 +27,7 @@ def drawn_cells(markdown: str) -> dict[str, int]:
     return {path.get("stroke"): sum(map(int, re.findall(r"h(\d+)", path.get("d")))) for path in paths}
 
 
+@run_with(deadline=None)
 @given(st.lists(st.sampled_from(STATES), min_size=288, max_size=288))
 def test_a_strip_is_shown_in_place_whatever_the_day(states: list[str]) -> None:
     markdown = strip(states, "2026-11-22 by interval")
@@ -48,6 +50,7 @@ def test_each_interval_is_a_cell_where_there_is_room() -> None:
     assert cells == {COLOURS["complete"]: 200, COLOURS["missing"]: 2, COLOURS["expected"]: 374}
 
 
+@run_with(deadline=None)
 @given(st.lists(st.sampled_from(("complete", "provisional", "expected")), min_size=287, max_size=287), st.data())
 def test_one_missing_interval_is_always_seen(states: list[str], data: st.DataObject) -> None:
     states.insert(data.draw(st.integers(0, 287)), "missing")
@@ -55,6 +58,7 @@ def test_one_missing_interval_is_always_seen(states: list[str], data: st.DataObj
     assert COLOURS["missing"] in drawn_cells(strip(states, "a day"))
 
 
+@run_with(deadline=None)
 @given(st.lists(st.floats(-1000, 20300), max_size=288))
 def test_a_line_is_shown_in_place_and_well_formed(values: list[float]) -> None:
     markdown = sparkline(values, "price")
