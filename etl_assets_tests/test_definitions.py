@@ -131,8 +131,5 @@ def loaded_with_the_definitions(library: str) -> bool:
     return said.strip() == "True"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="typed_rows makes a pyarrow scalar of a timedelta at import: pyarrow loads pandas"
-)
 def test_loading_the_definitions_does_not_load_pandas() -> None:
     assert not loaded_with_the_definitions("pandas")

@@ -27,7 +27,7 @@ INSTANT = pa.timestamp("us", tz="UTC")
 NUMBERS = frozenset({pa.float64(), pa.int32(), pa.int64()})
 
 _STAMP = r"^\d{4}/\d{2}/\d{2} \d{2}:\d{2}(:\d{2})?$"
-_NEM_OFFSET = pa.scalar(timedelta(hours=10), pa.duration("us"))
+_NEM_OFFSET = timedelta(hours=10)
 _STAMP_TEXT = pa.dictionary(pa.int32(), pa.string())
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
@@ -142,7 +142,7 @@ def _instants(stamps: pa.DictionaryArray) -> pa.Array:
         local = pc.replace_substring(distinct, "/", "-").cast(pa.timestamp("us"))
     except pa.ArrowInvalid as error:
         raise BadRows(str(error)) from error
-    utc = pc.subtract(local, _NEM_OFFSET).cast(pa.int64()).cast(INSTANT)
+    utc = pc.subtract(local, pa.scalar(_NEM_OFFSET, pa.duration("us"))).cast(pa.int64()).cast(INSTANT)
     return utc.take(stamps.indices)
 
 

@@ -30,6 +30,7 @@ PROCESS = Path(__file__).parents[1] / "lake" / "process.py"
 STARTED = datetime(2026, 11, 22, 1, 59, 30, 250_000, tzinfo=UTC)
 RUN = SyncRun(
     run_id="run-1",
+    attempt=1,
     dataset="aemo.dispatch_region",
     partition="2026-11-22",
     started_at=STARTED,
