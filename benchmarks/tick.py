@@ -23,7 +23,7 @@ from etl_assets.market_time import DAY, NEM_TIME, days_between, interval_ends
 from etl_assets.settings import Settings
 from etl_assets.simulator.app import SimulatorServer
 
-MOMENT = datetime(2026, 11, 22, 0, 41, tzinfo=NEM_TIME)
+MOMENT = datetime(2026, 11, 22, 3, 41, tzinfo=NEM_TIME)
 TURNS = 5
 HISTORY: tuple[tuple[Table, tuple[str, ...], dict[str, float]], ...] = (
     (

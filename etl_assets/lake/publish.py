@@ -231,8 +231,16 @@ def _create_price_view(connection: "DuckDBPyConnection") -> None:
     finally:
         connection.execute("USE memory")
     _comment(connection, "VIEW", "warehouse.aemo.price", PRICE_COMMENT)
-    for name in ("interval_end", "region_id", "rrp", "total_demand", "price_status", "market_suspended_flag", "source",
-                 "market_day"):
+    for name in (
+        "interval_end",
+        "region_id",
+        "rrp",
+        "total_demand",
+        "price_status",
+        "market_suspended_flag",
+        "source",
+        "market_day",
+    ):
         _comment(connection, "COLUMN", f"warehouse.aemo.price.{name}", DISPATCH_REGION.column(name).description)
     _comment(connection, "COLUMN", "warehouse.aemo.price.settlement_date", CLOCK_COMMENT)
 
