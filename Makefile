@@ -43,7 +43,7 @@ bench: $(INSTALLED) ## Speed, as ratios against references in the same process
 	@$(BIN)/python -m benchmarks
 
 lock: ## Pin dependencies anew (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
 
 clean: ## Remove the virtual environment and caches, not the data
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
