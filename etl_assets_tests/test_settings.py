@@ -44,7 +44,12 @@ def loaded(values: Mapping[str, str], folder: Path) -> Settings:
     return Settings(_env_file=env)
 
 
-def test_without_any_setting_the_project_reads_the_live_market_into_a_folder_called_data() -> None:
+def test_without_any_setting_the_project_reads_the_live_market_into_a_folder_called_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Away from a checkout whose data folder the demo may have filled.
+    monkeypatch.chdir(tmp_path)
+
     chosen = Settings(_env_file=None)
 
     assert chosen.etl_data == Path("data")
