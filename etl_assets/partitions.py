@@ -1,6 +1,6 @@
 """The partition definitions that assets share: one object each, so that chains of assets line up."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 
 import dagster as dg
 
@@ -28,8 +28,3 @@ MARKET_MONTH = dg.MonthlyPartitionsDefinition(
 def partition_days(keys: "list[str] | tuple[str, ...]") -> list[date]:
     """Market days of partition keys such as ``2026-11-22``."""
     return [date.fromisoformat(key) for key in keys]
-
-
-def as_of(moment: datetime | None) -> datetime:
-    """The moment that a run works for: the tick's where it has one, else the present."""
-    return moment or datetime.now(UTC)

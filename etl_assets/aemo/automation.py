@@ -14,6 +14,7 @@ from etl_assets.aemo.assets import LIVE_ASSETS, LIVE_TAG, REPORT_ASSETS, asset_k
 from etl_assets.aemo.completeness import State, day_statuses
 from etl_assets.aemo.feeds import REPORTS, Report, feeds_of
 from etl_assets.lake.assets import warehouse_file
+from etl_assets.lake.automation import UNFINISHED
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, market_day, utc_now
@@ -33,13 +34,7 @@ HEAL_TAG = "etl_assets/heal"
 BACK_OFF_MINUTES = (5, 15, 60)
 """Waits after the first, second and later failed healings of one gap; the last one repeats, hourly."""
 
-IN_PROGRESS = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+IN_PROGRESS = [*UNFINISHED, dg.DagsterRunStatus.CANCELING]
 
 market_live = dg.define_asset_job(
     "market_live",
