@@ -24,6 +24,21 @@ MARKET_MONTH = dg.MonthlyPartitionsDefinition(
     end_offset=1,
 )
 
+SITE_NAMES = dg.DynamicPartitionsDefinition(name="site")
+"""The sites of `SITES`; a sensor keeps them in step with the setting."""
+
+SITE_DAY = dg.MultiPartitionsDefinition(
+    {
+        "date": dg.DailyPartitionsDefinition(
+            start_date=settings().sites_start.isoformat(),
+            timezone=NEM_ZONE_NAME,
+            end_offset=1,
+        ),
+        "site": SITE_NAMES,
+    }
+)
+"""Market day and site; keys are ``2026-11-22|building-a``."""
+
 
 def partition_days(keys: "list[str] | tuple[str, ...]") -> list[date]:
     """Market days of partition keys such as ``2026-11-22``."""

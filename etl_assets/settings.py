@@ -9,8 +9,9 @@ from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
@@ -19,6 +20,25 @@ BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML,
 
 class MixedDataError(RuntimeError):
     """Simulated and real data would meet in one folder."""
+
+
+class SiteSettings(BaseModel):
+    """One site to collect: its name in the ACE account, its own time zone, and the region whose price it pays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, pattern=r"^[^|/\\\s]+$")
+    time_zone: str = "Australia/Sydney"
+    region_id: Literal["NSW1", "QLD1", "SA1", "TAS1", "VIC1"] = "NSW1"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is no IANA time zone, such as Australia/Sydney") from None
+        return value
 
 
 class Settings(BaseSettings):
@@ -68,6 +88,53 @@ class Settings(BaseSettings):
     http_concurrency: int = Field(3, ge=1, description="Requests at once to one source.")
     http_user_agent: str = Field(BROWSER_USER_AGENT, description="User-Agent sent to AEMO.")
 
+    ace_api_url: str = Field(
+        "https://flightdeck.aceiot.cloud/api",
+        description="Root of the ACE API. 001's documents name another; older accounts are at manager.aceiot.cloud.",
+    )
+    ace_api_key: SecretStr = Field(SecretStr(""), description="The account's key, sent as a Bearer token.")
+    ace_api_secret: SecretStr = Field(SecretStr(""), description="Accepted, never sent: ACE has no use for it.")
+    sites: Annotated[tuple[SiteSettings, ...], NoDecode] = Field(
+        (),
+        description='Sites to collect: names with commas, or JSON objects {"name", "time_zone", "region_id"}.',
+    )
+    sites_start: date = Field(date(2024, 1, 1), description="First market day that sites can be backfilled from.")
+    configured_points: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="JSON array of the points to store; empty stores all."
+    )
+    page_size: int = Field(100_000, ge=1, description="Readings asked for at once; ACE takes a closed list of sizes.")
+    site_lookback: timedelta = Field(timedelta(minutes=10), description="How far a sync reads behind the last one.")
+    site_first_sync: timedelta = Field(timedelta(hours=24), description="How far back a site's first sync reads.")
+    max_records_per_sync: int = Field(
+        0,
+        ge=0,
+        description="Readings after which a site's sync defers the rest, by whole pages; 0: never.",
+    )
+    ace_timeout: timedelta = Field(timedelta(seconds=180), description="Longest wait for one answer of ACE.")
+    ace_retries: int = Field(2, ge=0, description="Further tries after a failed request: three in all.")
+    ace_retry_delay: timedelta = Field(
+        timedelta(seconds=1), description="Unit of the waits between tries: 1, 2 … of it after 5xx; 2, 4, 8 after 429."
+    )
+    ace_requests_per_minute: int = Field(
+        100, ge=1, description="Requests to ACE in any minute, by all processes of this machine together."
+    )
+    checkpoint_life: timedelta = Field(timedelta(hours=24), description="How long a walk may be resumed by its cursor.")
+    site_concurrency: int = Field(4, ge=1, description="Sites collected side by side in one run.")
+
+    quality_alert_below: float = Field(0.8, ge=0, le=1, description="Quality score below which a check is an error.")
+    quality_target: float = Field(0.95, ge=0, le=1, description="Quality score that a check wants; below it warns.")
+    error_rate_alert: float = Field(0.05, ge=0, le=1, description="Share of invalid records that raises an alert.")
+    sync_duration_alert: timedelta = Field(timedelta(seconds=25), description="A longer sync raises an alert.")
+    sync_requests_alert: int = Field(100, ge=1, description="A sync with more API requests raises an alert.")
+    alert_webhook_url: SecretStr = Field(
+        SecretStr(""), description="Where alerts and run metrics are posted as JSON; empty: only logged and tagged."
+    )
+
+    raw_retention: timedelta = Field(timedelta(days=90), description="Raw readings older than this are archived.")
+    archive_data: str = Field(
+        "", description="Folder (or s3:// address) of archived readings; empty: archive/ in the data folder."
+    )
+
     lake_catalog: str = Field("", description="DuckLake catalog; empty is SQLite in the data folder.")
     lake_data: str = Field(
         "", description="Where the lake makes its own folder of Parquet files; empty: the data folder."
@@ -112,6 +179,37 @@ class Settings(BaseSettings):
         except json.JSONDecodeError:
             raise ValueError('must be a JSON object such as {"Referer": "https://…"}') from None
 
+    @field_validator("ace_api_url")
+    @classmethod
+    def _is_an_api_url(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _are_sites(cls, value: object) -> object:
+        """`a, b`, or a JSON array of names and objects. Raises ``ValueError`` where one is named twice."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            entries = json.loads(value)
+        else:
+            entries = [name.strip() for name in value.split(",") if name.strip()]
+        found = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+        names = [entry.get("name") for entry in found if isinstance(entry, dict)]
+        if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+            raise ValueError(f"names {', '.join(twice)} more than once")
+        return tuple(found)
+
+    @field_validator("configured_points", mode="before")
+    @classmethod
+    def _are_points(cls, value: object) -> object:
+        try:
+            return frozenset(json.loads(value)) if isinstance(value, str) else value
+        except (json.JSONDecodeError, TypeError):
+            raise ValueError('must be a JSON array such as ["hvac_temp_zone1"]') from None
+
     @property
     def simulated_marker(self) -> Path:
         """A file that marks a data folder as filled by the simulator, so that real data is never mixed with it."""
@@ -145,6 +243,13 @@ class Settings(BaseSettings):
         # A folder of the lake's own: maintenance removes files in it that no snapshot names.
         owned = Path(self.lake_data) / "etl_assets_lake" if self.lake_data else self.etl_data / "lake" / "files"
         return str(owned.absolute())
+
+    @property
+    def archive_files(self) -> str:
+        """Folder (or address) of archived readings, absolute where local."""
+        if "://" in self.archive_data:
+            return self.archive_data.rstrip("/")
+        return str((Path(self.archive_data) if self.archive_data else self.etl_data / "archive").absolute())
 
     @property
     def warehouse_path(self) -> Path:

@@ -1,6 +1,6 @@
 """What every test may ask for: settings on a temporary data folder, market rows, the market's own files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -12,6 +12,15 @@ from etl_assets.settings import Settings
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "aemo"
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _no_storage_of_a_former_test() -> Iterator[None]:
+    """A sensor or schedule context enters its instance twice; the storage it leaves current is dead by the next test."""
+    from dagster._core.storage.defs_state.base import set_defs_state_storage
+
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture

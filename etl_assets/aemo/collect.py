@@ -270,6 +270,8 @@ def _by_day(job: Job, records: Iterable[QuarantinedRecord]) -> dict[date, list[Q
 
 
 def _open_quarantine(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date]) -> list[str]:
+    if not (days := list(days)):
+        return []
     # A refused file has no raw text, and its intervals are there now. A record is known to have come back only where
     # the entities of an interval are known: a lost unit leaves its interval complete.
     whole_files_only = "" if feed.entities else "AND raw = ''"

@@ -10,7 +10,7 @@ The views give ``read_parquet`` the columns by field id instead of asking it to 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -230,19 +230,12 @@ def _create_price_view(connection: "DuckDBPyConnection") -> None:
         connection.execute(PRICE_VIEW)
     finally:
         connection.execute("USE memory")
-    _comment(connection, "VIEW", "warehouse.aemo.price", PRICE_COMMENT)
-    for name in (
-        "interval_end",
-        "region_id",
-        "rrp",
-        "total_demand",
-        "price_status",
-        "market_suspended_flag",
-        "source",
-        "market_day",
-    ):
-        _comment(connection, "COLUMN", f"warehouse.aemo.price.{name}", DISPATCH_REGION.column(name).description)
-    _comment(connection, "COLUMN", "warehouse.aemo.price.settlement_date", CLOCK_COMMENT)
+    view = "warehouse.aemo.price"
+    columns = ("interval_end", "region_id", "rrp", "total_demand", "price_status", "market_suspended_flag", "source",
+               "market_day")  # fmt: skip
+    comments = {view: PRICE_COMMENT, f"{view}.settlement_date": CLOCK_COMMENT}
+    comments |= {f"{view}.{name}": DISPATCH_REGION.column(name).description for name in columns}
+    _comment(connection, "VIEW", comments)
 
 
 def _create_schemas(connection: "DuckDBPyConnection", extra: Sequence[Copied]) -> None:
@@ -264,17 +257,22 @@ def _create_table(connection: "DuckDBPyConnection", table: Table, snapshot: int)
         paths = _files(connection, table, snapshot)
         connection.execute(f"CREATE VIEW {name} AS {_view(connection, table, paths)}")
         files = len(paths)
-    _comment(connection, "TABLE" if table.published == "copy" else "VIEW", name, table.comment)
-    for column in table.stored_columns:
-        _comment(connection, "COLUMN", f"{name}.{column.name}", column.description)
+    comments = {name: table.comment} | {f"{name}.{c.name}": c.description for c in table.stored_columns}
     if table.published == "view" and "interval_end" in table.key:
-        _comment(connection, "COLUMN", f"{name}.settlement_date", CLOCK_COMMENT)
+        comments[f"{name}.settlement_date"] = CLOCK_COMMENT
+    _comment(connection, "TABLE" if table.published == "copy" else "VIEW", comments)
     return files
 
 
-def _comment(connection: "DuckDBPyConnection", kind: str, name: str, text: str) -> None:
-    escaped = text.replace("'", "''")
-    connection.execute(f"COMMENT ON {kind} {name} IS '{escaped}'")
+def _comment(connection: "DuckDBPyConnection", kind: str, comments: Mapping[str, str]) -> None:
+    """Comments on a table or view, which comes first, and on its columns: in one statement, since there are many."""
+    kinds = [kind, *["COLUMN"] * (len(comments) - 1)]
+    connection.execute(
+        "; ".join(
+            f"COMMENT ON {of} {name} IS {_quoted(text)}"
+            for of, (name, text) in zip(kinds, comments.items(), strict=True)
+        )
+    )
 
 
 def _files(connection: "DuckDBPyConnection", table: Table, snapshot: int) -> list[str]:
@@ -328,4 +326,4 @@ def _copy_rows(connection: "DuckDBPyConnection", copied: Copied) -> None:
         connection.execute(f"CREATE TABLE {name} AS FROM copied_rows")
     finally:
         connection.unregister("copied_rows")
-    _comment(connection, "TABLE", name, copied.comment)
+    _comment(connection, "TABLE", {name: copied.comment})

@@ -16,6 +16,7 @@ class Column:
     """One column: its DuckDB type, what it means, and its unit.
 
     ``provenance`` columns say where a value came from and when; a row that differs in them alone is unchanged.
+    ``first`` columns keep what they said first, whatever later rows say.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Column:
     comment: str
     unit: str = ""
     provenance: bool = False
+    first: bool = False
 
     @property
     def description(self) -> str:
@@ -34,8 +36,10 @@ class Column:
 class Table:
     """One table: what a row is, what makes it unique, how it lies in files, how it is published.
 
-    ``time`` is the instant that places a row in its market day; tables that have one are partitioned by
-    ``market_day``, which the lake derives. ``complete_when`` names the columns that a complete row has; a row
+    ``time`` is what places a row in its market day; tables that have one are partitioned by ``market_day``, which
+    the lake derives, and by the columns of ``also_by``. ``marks`` says what ``time`` is: the end of an interval, where
+    24:00 belongs to the day that ends; an instant or the start of an interval, where 00:00 belongs to the day that
+    begins; or a market day itself. ``complete_when`` names the columns that a complete row has; a row
     that lacks one is provisional, and filling it in is no revision. ``version`` is a source's own stamp: an
     incoming row with an older one is stale and changes nothing. ``traced`` keeps former values of revised rows
     in ``quality.revisions``. ``published`` is a view over the lake's files, or a copy for small tables.
@@ -47,6 +51,8 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     time: str = ""
+    marks: Literal["interval_end", "instant", "day"] = "interval_end"
+    also_by: tuple[str, ...] = ()
     sort: tuple[str, ...] = ()
     complete_when: tuple[str, ...] = ()
     version: str = ""
@@ -66,7 +72,9 @@ class Table:
     @property
     def stored_columns(self) -> tuple[Column, ...]:
         """The declared columns and, where rows lie by market day, ``market_day``."""
-        return (*self.columns, MARKET_DAY_COLUMN) if self.time else self.columns
+        if not self.time:
+            return self.columns
+        return (*self.columns, MARKET_DAY_COLUMN if self.marks == "interval_end" else INSTANT_DAY_COLUMN)
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -93,6 +101,11 @@ MARKET_DAY_COLUMN = Column(
     "market_day",
     "DATE",
     "Market day in NEM time (UTC+10): intervals that end in (00:00, 24:00]. Not the 04:00 trading day.",
+)
+INSTANT_DAY_COLUMN = Column(
+    "market_day",
+    "DATE",
+    "Market day in NEM time (UTC+10): instants, and intervals that start, in [00:00, 24:00).",
 )
 INTERVAL_END = Column("interval_end", _TIMES, "End of the interval: AEMO's SETTLEMENTDATE as an instant.")
 REGION_ID = Column("region_id", "VARCHAR", "NEM region: NSW1, QLD1, SA1, TAS1 or VIC1.")
@@ -344,6 +357,167 @@ QUARANTINE = Table(
     published="copy",
 )
 
+SITE_NAME = Column("site_name", "VARCHAR", "Site, as the ACE account names it.")
+POINT_NAME = Column("point_name", "VARCHAR", "Point: client/site/device/object, as ACE names it.")
+_COLLECTED = (
+    Column("collected_at", _TIMES, "When the values of this row were read.", provenance=True),
+    Column("created_at", _TIMES, "When the row was first stored.", provenance=True, first=True),
+)
+_SEEN = (
+    Column("first_seen", _TIMES, "When the account first listed it.", provenance=True, first=True),
+    Column("last_seen", _TIMES, "When its row last changed in the account's list.", provenance=True),
+)
+
+SITES = Table(
+    schema="ace",
+    name="sites",
+    comment="Sites of the ACE account.",
+    columns=(
+        SITE_NAME,
+        Column("client", "VARCHAR", "Client that the site belongs to."),
+        Column("nice_name", "VARCHAR", "Name for people."),
+        Column("latitude", "DOUBLE", "Latitude.", "degrees"),
+        Column("longitude", "DOUBLE", "Longitude.", "degrees"),
+        Column("archived", "BOOLEAN", "Whether the account has put the site away."),
+        Column("time_zone", "VARCHAR", "IANA zone of the site, from SITES."),
+        Column("region_id", "VARCHAR", "NEM region whose price the site pays, from SITES."),
+        *_SEEN,
+    ),
+    key=("site_name",),
+    published="copy",
+)
+
+POINTS = Table(
+    schema="ace",
+    name="points",
+    comment="Points of a site as the ACE account lists them.",
+    columns=(
+        SITE_NAME,
+        POINT_NAME,
+        Column("client", "VARCHAR", "Client that the point belongs to."),
+        Column("point_type", "VARCHAR", "Type, where the account says one."),
+        Column("collect_enabled", "BOOLEAN", "Whether ACE collects the point."),
+        Column("collect_interval", "INTEGER", "How often ACE reads the point; null where not said.", "s"),
+        Column("is_configured", "BOOLEAN", "Whether ACE lists it among the configured points."),
+        Column("kv_tags", "VARCHAR", "Tags with values, as JSON."),
+        Column("marker_tags", "VARCHAR", "Tags without values, as JSON."),
+        Column("bacnet_data", "VARCHAR", "BACnet properties, as JSON."),
+        Column("collect_config", "VARCHAR", "Configuration of the collection, as JSON."),
+        Column("created", _TIMES, "When the account made the point."),
+        Column("updated", _TIMES, "When the account last changed the point.", provenance=True),
+        *_SEEN,
+    ),
+    key=("site_name", "point_name"),
+    published="copy",
+)
+
+TIMESERIES_RAW = Table(
+    schema="ace",
+    name="timeseries_raw",
+    comment="Readings of building points as ACE recorded them.",
+    columns=(
+        SITE_NAME,
+        POINT_NAME,
+        Column("timestamp", _TIMES, "Instant of the reading; ACE's naive times are UTC. Microseconds are kept."),
+        Column("value", "DOUBLE", "Reading, in the point's own unit; false and true are 0 and 1."),
+        Column("quality", "VARCHAR", "Quality that the source gave, else unknown."),
+        Column("metadata", "VARCHAR", "Further fields of the record, as JSON."),
+        *_COLLECTED,
+    ),
+    key=("site_name", "point_name", "timestamp"),
+    time="timestamp",
+    marks="instant",
+    also_by=("site_name",),
+    sort=("point_name", "timestamp"),
+)
+
+WEATHER_RAW = Table(
+    schema="ace",
+    name="weather_raw",
+    comment="Weather at a site as ACE gave it: last known values, collected on every tick.",
+    columns=(
+        SITE_NAME,
+        Column("timestamp", _TIMES, "Instant of the observation."),
+        Column("temperature", "DOUBLE", "Air temperature.", "degC"),
+        Column("humidity", "DOUBLE", "Relative humidity.", "%"),
+        Column("precipitation", "DOUBLE", "Precipitation; null where the source has none.", "mm"),
+        Column("wind_speed", "DOUBLE", "Wind speed.", "m/s"),
+        Column("conditions", "VARCHAR", "Conditions in words; null where the source has none."),
+        Column("metadata", "VARCHAR", "Further values, and the fields that were defaulted, as JSON."),
+        *_COLLECTED,
+    ),
+    key=("site_name", "timestamp"),
+    time="timestamp",
+    marks="instant",
+    also_by=("site_name",),
+    sort=("timestamp",),
+)
+
+TIMESERIES_AGG = Table(
+    schema="ace",
+    name="timeseries_agg",
+    comment="Aggregates of readings by point: 1min and 5min, 1h, 1d, each by its start. Derived from timeseries_raw.",
+    columns=(
+        SITE_NAME,
+        POINT_NAME,
+        Column("interval", "VARCHAR", "1min, 5min, 1h, or 1d (the market day, UTC+10)."),
+        Column("timestamp", _TIMES, "Start of the interval, which includes it and excludes its end."),
+        Column("avg_value", "DOUBLE", "Mean of the readings."),
+        Column("min_value", "DOUBLE", "Lowest reading."),
+        Column("max_value", "DOUBLE", "Highest reading."),
+        Column("sample_count", "BIGINT", "How many readings."),
+        Column("collected_at", _TIMES, "When the row was derived.", provenance=True),
+    ),
+    key=("site_name", "point_name", "interval", "timestamp"),
+    time="timestamp",
+    marks="instant",
+    also_by=("site_name", "interval"),
+    sort=("point_name", "timestamp"),
+)
+
+QUERY_METADATA = Table(
+    schema="ace",
+    name="query_metadata",
+    comment="What there is of each point: first and last reading, how many, when last aggregated.",
+    columns=(
+        SITE_NAME,
+        POINT_NAME,
+        Column("data_start", _TIMES, "First reading."),
+        Column("data_end", _TIMES, "Last reading."),
+        Column("total_samples", "BIGINT", "Readings in all, archived ones included."),
+        Column("last_aggregated", _TIMES, "When its aggregates were last derived.", provenance=True),
+    ),
+    key=("site_name", "point_name"),
+    published="copy",
+)
+
+DATA_QUALITY = Table(
+    schema="quality",
+    name="data_quality",
+    comment="Quality of a point's market day: how many readings were due, came, and are doubtful.",
+    columns=(
+        SITE_NAME,
+        POINT_NAME,
+        Column("date", "DATE", "Market day (UTC+10) by the readings' own time."),
+        Column("expected_samples", "BIGINT", "Readings due by then, from the point's own collect_interval, else 60 s."),
+        Column("actual_samples", "BIGINT", "Readings there."),
+        Column("missing_samples", "BIGINT", "Expected less actual, at least 0."),
+        Column("outlier_count", "BIGINT", "Readings far from the day's median; see quality/scores.py."),
+        Column("flat_count", "BIGINT", "Readings in flat lines of a signal that otherwise moves."),
+        Column("future_count", "BIGINT", "Readings stamped later than they were collected."),
+        Column("quality_score", "DOUBLE", "Actual over expected, at most 1; null where none was due."),
+        Column("is_silent", "BOOLEAN", "Whether the point had readings the day before and none now."),
+        Column("scored_at", _TIMES, "When this was worked out.", provenance=True),
+    ),
+    key=("site_name", "point_name", "date"),
+    time="date",
+    marks="day",
+    also_by=("site_name",),
+    sort=("point_name",),
+)
+
+ACE_TABLES = (SITES, POINTS, TIMESERIES_RAW, WEATHER_RAW, TIMESERIES_AGG, QUERY_METADATA, DATA_QUALITY)
+
 AEMO_TABLES = (
     DISPATCH_REGION,
     DISPATCH_INTERCONNECTOR,
@@ -353,4 +527,4 @@ AEMO_TABLES = (
     ROOFTOP_PV,
     REGION_FORECAST,
 )
-TABLES: tuple[Table, ...] = (*AEMO_TABLES, REVISIONS, GAPS, QUARANTINE)
+TABLES: tuple[Table, ...] = (*AEMO_TABLES, *ACE_TABLES, REVISIONS, GAPS, QUARANTINE)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from etl_assets.lake.tables import QUARANTINE, REVISIONS, Table
 
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-MARKET_DAY_SQL = "CAST(make_timestamp(epoch_us({time}) + 36000000000 - 1) AS DATE)"
-"""NEM time is UTC+10 for ever, so the market day is arithmetic: no time-zone data, no session setting."""
+MARKET_DAY_SQL = {
+    "interval_end": "CAST(make_timestamp(epoch_us({time}) + 36000000000 - 1) AS DATE)",
+    "instant": "CAST(make_timestamp(epoch_us({time}) + 36000000000) AS DATE)",
+    "day": "CAST({time} AS DATE)",
+}
+"""The market day, by what a table's time marks. NEM time is UTC+10 for ever, so it is arithmetic: no time-zone data,
+no session setting."""
 
 KEYS_PER_READ = 370
 """Market days named one by one when reading back; beyond a year of days a range prunes as well."""
@@ -123,7 +128,7 @@ def _stage(connection: "DuckDBPyConnection", table: Table, carried: tuple[str, .
     """The batch as ``staged``: one row a key, typed, with its market day; returns how many."""
     columns = [f"CAST({name} AS {table.column(name).type}) AS {name}" for name in carried]
     if table.time:
-        columns.append(f"{MARKET_DAY_SQL.format(time=table.time)} AS market_day")
+        columns.append(f"{MARKET_DAY_SQL[table.marks].format(time=table.time)} AS market_day")
     version = f"{table.version} DESC NULLS LAST, " if table.version in carried else ""
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE staged AS
@@ -178,21 +183,33 @@ def _differs(table: Table, carried: tuple[str, ...], mode: Literal["revise", "fi
 def _merged(table: Table, name: str, carried: tuple[str, ...], mode: Literal["revise", "fill"]) -> str:
     if name not in carried:
         return f"old.{name} AS {name}"
-    former_first = mode == "fill" or name in table.key
+    former_first = mode == "fill" or name in table.key or table.column(name).first
     first, second = ("old", "new") if former_first else ("new", "old")
     return f"coalesce({first}.{name}, {second}.{name}) AS {name}"
 
 
-def _pruning(connection: "DuckDBPyConnection", table: Table) -> str:
-    """A filter in literals that lets the lake skip files: the batch's market days and time range."""
+def _pruning(connection: "DuckDBPyConnection", table: Table, alias: str = "old") -> str:
+    """A filter in literals that lets the lake skip files: the batch's market days, partitions and time range."""
     if not table.time:
         return "true"
-    days = [row[0] for row in connection.execute("SELECT DISTINCT market_day FROM staged ORDER BY 1").fetchall()]
-    bounds = connection.execute(f"SELECT min({table.time}), max({table.time}) FROM staged").fetchone()
-    assert bounds is not None  # noqa: S101 (an aggregate has one row)
-    first, last = (moment.isoformat() for moment in bounds)
-    in_range = f"old.{table.time} BETWEEN TIMESTAMPTZ '{first}' AND TIMESTAMPTZ '{last}'"
-    return f"{in_days(days, 'old.market_day')} AND {in_range}"
+    conditions = [in_days(_staged_values(connection, "market_day"), f"{alias}.market_day")]
+    for name in table.also_by:
+        values = ", ".join(_literal(value) for value in _staged_values(connection, name))
+        conditions.append(f"{alias}.{name} IN ({values})")
+    if table.marks != "day":
+        bounds = connection.execute(f"SELECT min({table.time}), max({table.time}) FROM staged").fetchone()
+        assert bounds is not None  # noqa: S101 (an aggregate has one row)
+        first, last = (moment.isoformat() for moment in bounds)
+        conditions.append(f"{alias}.{table.time} BETWEEN TIMESTAMPTZ '{first}' AND TIMESTAMPTZ '{last}'")
+    return " AND ".join(conditions)
+
+
+def _staged_values(connection: "DuckDBPyConnection", name: str) -> list[Any]:
+    return [row[0] for row in connection.execute(f"SELECT DISTINCT {name} FROM staged ORDER BY 1").fetchall()]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def in_days(days: Iterable[date], column: str = "market_day") -> str:
@@ -221,7 +238,7 @@ def _write(
         if table.traced:
             _trace(connection, table, [name for name in table.compared if name in carried], now)
         same_key = " AND ".join(f"kept.{k} = changed.{k}" for k in table.key)
-        prune = _pruning(connection, table).replace("old.", "kept.")
+        prune = _pruning(connection, table, "kept")
         connection.execute(
             f"DELETE FROM {table.lake_name} AS kept WHERE {prune} AND EXISTS (FROM changed WHERE {same_key})"
         )

@@ -198,16 +198,47 @@ def test_a_connection_hands_nothing_on_to_the_next_user(settings, region_rows):
 )
 def test_a_database_with_something_left_in_it_is_not_used_again(settings, left_behind):
     connection_module._idle.clear()
-    with read_lake(settings) as lake:
+    with write_lake(settings, "a test") as lake:
         lake.execute(left_behind)
 
-    with read_lake(settings) as lake:
+    with write_lake(settings, "a test") as lake:
         databases = lake.execute(
             "SELECT database_name FROM duckdb_databases() WHERE NOT internal ORDER BY 1"
         ).fetchall()
         own = lake.execute("SELECT count(*) FROM duckdb_tables() WHERE database_name = 'memory'").fetchall()
 
     assert (databases, own) == ([("lake",), ("memory",)], [(0,)])
+
+
+def test_a_reader_with_another_database_attached_is_not_used_again(settings):
+    with read_lake(settings) as lake:
+        lake.execute("ATTACH ':memory:' AS other")
+
+    with read_lake(settings) as lake:
+        databases = lake.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal ORDER BY 1")
+
+        assert databases.fetchall() == [("lake",), ("memory",)]
+
+
+def test_a_reader_that_is_used_again_sees_what_was_written_since(settings, store, region_rows):
+    count = "SELECT count(*) FROM lake.aemo.dispatch_region"
+    with read_lake(settings) as lake:
+        before = lake.execute(count).fetchall()
+    store(region_rows(DAY, intervals=1))
+    with read_lake(settings) as lake:
+        after = lake.execute(count).fetchall()
+
+    assert (before, after) == ([(0,)], [(2,)])
+
+
+def test_a_lake_that_was_removed_and_made_anew_is_another_one(settings, store, region_rows):
+    store(region_rows(DAY, intervals=1))
+    with read_lake(settings):
+        pass
+    shutil.rmtree(settings.etl_data)
+
+    with read_lake(settings) as lake:
+        assert lake.execute("SELECT count(*) FROM lake.aemo.dispatch_region").fetchall() == [(0,)]
 
 
 def test_a_database_is_used_again_so_that_its_extensions_load_once(settings, monkeypatch):

@@ -266,7 +266,7 @@ def test_columns_are_the_declared_ones_with_their_types_and_the_nem_clock(settin
 
     for table in TABLES:
         expected = [(c.name, types.get(c.type, c.type)) for c in table.stored_columns]
-        if table.published == "view":
+        if table.published == "view" and "interval_end" in table.key:
             at = [name for name, _ in expected].index("interval_end") + 1
             expected.insert(at, ("settlement_date", "TIMESTAMP"))
         assert published(settings, f"SELECT column_name, column_type FROM (DESCRIBE {table.full_name})") == expected
