@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _no_storage_of_a_former_test() -> Iterator[None]:
-    """A sensor or schedule context enters its instance twice; the storage it leaves current is dead by the next test."""
+    """A sensor or schedule context enters its instance twice; the storage it leaves is dead by the next test."""
     from dagster._core.storage.defs_state.base import set_defs_state_storage
 
     with set_defs_state_storage(None):

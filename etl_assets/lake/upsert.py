@@ -32,6 +32,9 @@ MARKET_DAY_SQL = {
 """The market day, by what a table's time marks. NEM time is UTC+10 for ever, so it is arithmetic: no time-zone data,
 no session setting."""
 
+Mode = Literal["revise", "fill"]
+"""``fill`` inserts and fills nulls, and never changes a value."""
+
 KEYS_PER_READ = 370
 """Market days named one by one when reading back; beyond a year of days a range prunes as well."""
 
@@ -89,7 +92,7 @@ def upsert(
     rows: "pa.Table",
     *,
     now: datetime,
-    mode: Literal["revise", "fill"] = "revise",
+    mode: Mode = "revise",
 ) -> UpsertCounts:
     """Bring ``rows`` into ``table``; call inside ``transaction``.
 
@@ -102,17 +105,32 @@ def upsert(
         return UpsertCounts()
     connection.register("incoming", rows)
     try:
-        distinct = _stage(connection, table, carried)
-        inserted, updated = _classify(connection, table, carried, mode)
-        _write(connection, table, carried, now=now, inserted=inserted, updated=updated)
+        batch = _stage(connection, table, carried, rows.num_rows)
+        inserted, updated = _classify(connection, batch, mode)
+        _write(connection, batch, mode, now=now, inserted=inserted, updated=updated)
     finally:
         connection.unregister("incoming")
     return UpsertCounts(
-        duplicate=rows.num_rows - distinct,
-        unchanged=distinct - inserted - updated,
+        duplicate=rows.num_rows - batch.rows,
+        unchanged=batch.rows - inserted - updated,
         inserted=inserted,
         updated=updated,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows on their way into a table: ``staged`` names them, one row a key; ``where`` is where such rows may lie."""
+
+    table: Table
+    carried: tuple[str, ...]
+    staged: str
+    rows: int
+    where: str
+
+    @property
+    def same_key(self) -> str:
+        return " AND ".join(f"new.{k} = old.{k}" for k in self.table.key)
 
 
 def _checked_columns(table: Table, rows: "pa.Table") -> tuple[str, ...]:
@@ -124,51 +142,45 @@ def _checked_columns(table: Table, rows: "pa.Table") -> tuple[str, ...]:
     return tuple(name for name in declared if name in rows.column_names)
 
 
-def _stage(connection: "DuckDBPyConnection", table: Table, carried: tuple[str, ...]) -> int:
-    """The batch as ``staged``: one row a key, typed, with its market day; returns how many."""
+def _stage(connection: "DuckDBPyConnection", table: Table, carried: tuple[str, ...], rows: int) -> _Batch:
+    """The batch, one row a key, typed, with its market day.
+
+    Without repeated keys, the rule, it is a view: copying 100,000 rows of long names costs more than comparing them.
+    """
     columns = [f"CAST({name} AS {table.column(name).type}) AS {name}" for name in carried]
     if table.time:
         columns.append(f"{MARKET_DAY_SQL[table.marks].format(time=table.time)} AS market_day")
+    selected, key = ", ".join(columns), ", ".join(table.key)
+    [distinct] = _row(connection, f"SELECT count(DISTINCT hash({key})) FROM incoming")
+    if distinct == rows:
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW staged_view AS SELECT {selected} FROM incoming")
+        return _Batch(table, carried, "staged_view", rows, _pruning(connection, table, "staged_view"))
     version = f"{table.version} DESC NULLS LAST, " if table.version in carried else ""
     connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE staged AS
-        SELECT {", ".join(columns)}
+        CREATE OR REPLACE TEMP TABLE staged_rows AS
+        SELECT {selected}
         FROM (SELECT *, row_number() OVER () AS batch_position FROM incoming)
-        QUALIFY row_number() OVER (PARTITION BY {", ".join(table.key)} ORDER BY {version}batch_position DESC) = 1
+        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {version}batch_position DESC) = 1
     """)
-    return _count(connection, "staged")
+    [distinct] = _row(connection, "SELECT count(*) FROM staged_rows")
+    return _Batch(table, carried, "staged_rows", distinct, _pruning(connection, table, "staged_rows"))
 
 
-def _classify(
-    connection: "DuckDBPyConnection", table: Table, carried: tuple[str, ...], mode: Literal["revise", "fill"]
-) -> tuple[int, int]:
-    """Split ``staged`` against the lake; returns how many rows are new and how many change.
-
-    ``fresh`` has those without a row there yet, ``changed`` the merged rows beside their former selves (``old_``).
-    """
-    same_key = " AND ".join(f"new.{k} = old.{k}" for k in table.key)
-    stored = [c.name for c in table.stored_columns]
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE present AS
-        SELECT {", ".join(stored)} FROM {table.lake_name} AS old
-        WHERE {_pruning(connection, table)}
-          AND EXISTS (FROM staged AS new WHERE {same_key})
-    """)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE fresh AS FROM staged AS new ANTI JOIN present AS old ON {same_key}"
+def _classify(connection: "DuckDBPyConnection", batch: _Batch, mode: Mode) -> tuple[int, int]:
+    """How many rows of the batch are new to the lake, and how many change one that is there."""
+    differs = _differs(batch.table, batch.carried, mode)
+    there, changed = _row(
+        connection,
+        f"""
+        SELECT count(*), count(*) FILTER (WHERE {differs})
+        FROM {batch.staged} AS new
+        JOIN (SELECT * FROM {batch.table.lake_name} WHERE {batch.where}) AS old ON {batch.same_key}
+        """,
     )
-    differs = _differs(table, carried, mode)
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE changed AS
-        SELECT {", ".join(_merged(table, name, carried, mode) for name in stored)},
-               {", ".join(f"old.{name} AS old_{name}" for name in stored)}
-        FROM staged AS new JOIN present AS old ON {same_key}
-        WHERE {differs}
-    """)
-    return _count(connection, "fresh"), _count(connection, "changed")
+    return batch.rows - int(there), int(changed)
 
 
-def _differs(table: Table, carried: tuple[str, ...], mode: Literal["revise", "fill"]) -> str:
+def _differs(table: Table, carried: tuple[str, ...], mode: Mode) -> str:
     compared = [name for name in table.compared if name in carried]
     if not compared:
         return "false"
@@ -180,7 +192,7 @@ def _differs(table: Table, carried: tuple[str, ...], mode: Literal["revise", "fi
     return changes
 
 
-def _merged(table: Table, name: str, carried: tuple[str, ...], mode: Literal["revise", "fill"]) -> str:
+def _merged(table: Table, name: str, carried: tuple[str, ...], mode: Mode) -> str:
     if name not in carried:
         return f"old.{name} AS {name}"
     former_first = mode == "fill" or name in table.key or table.column(name).first
@@ -188,24 +200,20 @@ def _merged(table: Table, name: str, carried: tuple[str, ...], mode: Literal["re
     return f"coalesce({first}.{name}, {second}.{name}) AS {name}"
 
 
-def _pruning(connection: "DuckDBPyConnection", table: Table, alias: str = "old") -> str:
+def _pruning(connection: "DuckDBPyConnection", table: Table, staged: str) -> str:
     """A filter in literals that lets the lake skip files: the batch's market days, partitions and time range."""
     if not table.time:
         return "true"
-    conditions = [in_days(_staged_values(connection, "market_day"), f"{alias}.market_day")]
-    for name in table.also_by:
-        values = ", ".join(_literal(value) for value in _staged_values(connection, name))
-        conditions.append(f"{alias}.{name} IN ({values})")
+    lists = ", ".join(f"list(DISTINCT {name})" for name in ("market_day", *table.also_by))
+    first, last, days, *others = _row(connection, f"SELECT min({table.time}), max({table.time}), {lists} FROM {staged}")
+    conditions = [in_days(days)]
+    for name, values in zip(table.also_by, others, strict=True):
+        conditions.append(f"{name} IN ({', '.join(_literal(value) for value in sorted(values))})")
     if table.marks != "day":
-        bounds = connection.execute(f"SELECT min({table.time}), max({table.time}) FROM staged").fetchone()
-        assert bounds is not None  # noqa: S101 (an aggregate has one row)
-        first, last = (moment.isoformat() for moment in bounds)
-        conditions.append(f"{alias}.{table.time} BETWEEN TIMESTAMPTZ '{first}' AND TIMESTAMPTZ '{last}'")
+        conditions.append(
+            f"{table.time} BETWEEN TIMESTAMPTZ '{first.isoformat()}' AND TIMESTAMPTZ '{last.isoformat()}'"
+        )
     return " AND ".join(conditions)
-
-
-def _staged_values(connection: "DuckDBPyConnection", name: str) -> list[Any]:
-    return [row[0] for row in connection.execute(f"SELECT DISTINCT {name} FROM staged ORDER BY 1").fetchall()]
 
 
 def _literal(text: str) -> str:
@@ -224,30 +232,54 @@ def in_days(days: Iterable[date], column: str = "market_day") -> str:
 
 
 def _write(
-    connection: "DuckDBPyConnection",
-    table: Table,
-    carried: tuple[str, ...],
-    *,
-    now: datetime,
-    inserted: int,
-    updated: int,
+    connection: "DuckDBPyConnection", batch: _Batch, mode: Mode, *, now: datetime, inserted: int, updated: int
 ) -> None:
-    names = [c.name for c in table.stored_columns]
-    order = f" ORDER BY {', '.join(table.sort)}" if table.sort else ""
+    table = batch.table
+    names = ", ".join(c.name for c in table.stored_columns)
     if updated:
+        _select_changed(connection, batch, mode)
         if table.traced:
-            _trace(connection, table, [name for name in table.compared if name in carried], now)
+            _trace(connection, table, [name for name in table.compared if name in batch.carried], now)
+    sources = [f"SELECT {names} FROM changed"] if updated else []
+    if inserted:
+        sources.append(_fresh(batch, all_of_it=inserted == batch.rows))
+    if not sources:
+        return
+    # What is fresh is told by what is there, so it is read before anything is deleted. The lake itself sorts files.
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW written AS {' UNION ALL '.join(sources)}")
+    if updated and inserted:
+        connection.execute("CREATE OR REPLACE TEMP TABLE written_rows AS FROM written")
+    if updated:
         same_key = " AND ".join(f"kept.{k} = changed.{k}" for k in table.key)
-        prune = _pruning(connection, table, "kept")
         connection.execute(
-            f"DELETE FROM {table.lake_name} AS kept WHERE {prune} AND EXISTS (FROM changed WHERE {same_key})"
+            f"DELETE FROM {table.lake_name} AS kept WHERE {batch.where} AND EXISTS (FROM changed WHERE {same_key})"
         )
-    if inserted or updated:
-        fresh_columns = ", ".join(n if n in carried or n == "market_day" else f"NULL AS {n}" for n in names)
-        connection.execute(
-            f"INSERT INTO {table.lake_name} ({', '.join(names)}) "
-            f"SELECT * FROM (SELECT {fresh_columns} FROM fresh UNION ALL SELECT {', '.join(names)} FROM changed){order}"
-        )
+    source = "written_rows" if updated and inserted else "written"
+    connection.execute(f"INSERT INTO {table.lake_name} ({names}) SELECT {names} FROM {source}")
+
+
+def _fresh(batch: _Batch, *, all_of_it: bool) -> str:
+    """The rows of a batch that the lake has not, as SQL, with nulls for columns that the batch lacks."""
+    stored = [c.name for c in batch.table.stored_columns]
+    columns = ", ".join(n if n in batch.carried or n == "market_day" else f"NULL AS {n}" for n in stored)
+    if all_of_it:
+        return f"SELECT {columns} FROM {batch.staged}"
+    key = ", ".join(batch.table.key)
+    there = f"(SELECT {key} FROM {batch.table.lake_name} WHERE {batch.where})"
+    return f"SELECT {columns} FROM {batch.staged} AS new ANTI JOIN {there} AS old ON {batch.same_key}"
+
+
+def _select_changed(connection: "DuckDBPyConnection", batch: _Batch, mode: Mode) -> None:
+    """``changed``: the merged rows beside their former selves (``old_``)."""
+    stored = [c.name for c in batch.table.stored_columns]
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE changed AS
+        SELECT {", ".join(_merged(batch.table, name, batch.carried, mode) for name in stored)},
+               {", ".join(f"old.{name} AS old_{name}" for name in stored)}
+        FROM {batch.staged} AS new
+        JOIN (SELECT * FROM {batch.table.lake_name} WHERE {batch.where}) AS old ON {batch.same_key}
+        WHERE {_differs(batch.table, batch.carried, mode)}
+    """)
 
 
 def _trace(connection: "DuckDBPyConnection", table: Table, compared: list[str], now: datetime) -> None:
@@ -273,10 +305,11 @@ def _has_source_file(table: Table) -> bool:
     return any(c.name == "source_file" for c in table.columns)
 
 
-def _count(connection: "DuckDBPyConnection", table: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+def _row(connection: "DuckDBPyConnection", query: str) -> tuple[Any, ...]:
+    """The one row of an aggregate."""
+    row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 (an aggregate has one row)
-    return int(row[0])
+    return row
 
 
 def quarantine(
