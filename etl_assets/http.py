@@ -1,7 +1,8 @@
 """The one way out: every HTTP request of the project goes through ``HttpClient``.
 
 Here: time-outs, retries, the whole-body check, counters for the run record, and the errors a caller meets.
-Not here: what an answer means. That is the business of the module that asked.
+Not here: what an answer means. That is the business of the module that asked. How patient to be with a source is an
+``HttpPolicy``; AEMO's is the default.
 
 An answer counts as received when its body was read to the end: a cut body is a transport error, and retried.
 Addresses in errors and log lines carry neither query values nor credentials.
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self, cast
@@ -30,6 +31,12 @@ LONGEST_PAUSE_S = 60.0
 BODY_PATIENCE = 20
 """A body may take this many time-outs in all. Without it a dripping server holds a run for ever."""
 
+CONNECT_PATIENCE_S = 30.0
+"""However long a source may think about its answer, it takes a connection within this time, or is not there."""
+
+QUOTED_LENGTH = 500
+"""Of a refusal's body, so many characters are kept with the error."""
+
 MAX_BODY_BYTES = 1 << 30
 """The largest file read whole (a month of unit SCADA) is some 60 MB; 1 GiB is an accident or an attack."""
 
@@ -37,7 +44,8 @@ MAX_BODY_BYTES = 1 << 30
 class SourceError(Exception):
     """A source did not give what was asked of it: what happened, where, and what to do.
 
-    ``url`` is free of query values and credentials; ``status`` is None where no answer came.
+    ``url`` is free of query values and credentials; ``status`` is None where no answer came. ``body`` is the
+    beginning of a refusal's body, which the message leaves out: a source may echo what it was sent.
     """
 
     hint = "Look at the address and headers in the settings."
@@ -45,6 +53,7 @@ class SourceError(Exception):
     def __init__(self, problem: str, url: str, status: int | None = None, hint: str = "") -> None:
         self.url = shown(url)
         self.status = status
+        self.body = ""
         self.hint = hint or self.hint
         super().__init__(f"{problem}: {self.url}. {self.hint}")
 
@@ -65,6 +74,10 @@ class Unavailable(SourceError):  # noqa: N818
     """No usable answer after all retries: 5xx, 429, time-out, network, cut body."""
 
     hint = "Try again later; if it lasts, see the source's status and HTTP_TIMEOUT."
+
+
+class BrokenTransfer(Unavailable):
+    """The source was there, but no answer came whole: time-out, cut body, dropped connection. Less may pass."""
 
 
 class Unintelligible(SourceError):  # noqa: N818
@@ -127,35 +140,78 @@ class HttpStats:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer with a status below 300. ``body`` is decoded from any content encoding."""
+    """A whole answer with a status below 300. ``body`` is decoded from any content encoding.
+
+    ``outcomes`` are those of all tries that it took, as ``HttpStats`` names them: its own status is the last.
+    """
 
     url: str
     status: int
     headers: Mapping[str, str]
     body: bytes
+    outcomes: tuple[str, ...] = ()
+
+
+def _nothing() -> None:
+    """Before a try, nothing is to be done."""
+
+
+def _whatever(_: bytes) -> bool:
+    """A body of the promised length is whole."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """How one source is asked: what is tried again and when, how long to wait, what is sent along.
+
+    ``timeout`` in seconds is the longest silence; a body may take ``patience`` of them in all. ``before_try`` is
+    called ahead of every request that goes out, also a repeated one: it may wait, or raise. ``is_whole`` says of an
+    unencoded body whether it looks complete; one that does not counts as cut.
+    """
+
+    retry: Retry
+    timeout: float
+    concurrency: int
+    headers: Mapping[str, str]
+    patience: int = BODY_PATIENCE
+    before_try: Callable[[], None] = _nothing
+    is_whole: Callable[[bytes], bool] = _whatever
+
+
+def market_policy(settings: Settings) -> HttpPolicy:
+    """How AEMO is asked."""
+    retry = Retry(
+        total=settings.http_retries,
+        status_forcelist=RETRIED_STATUSES,
+        backoff_factor=settings.http_backoff,
+        backoff_jitter=0.5,
+        max_backoff_wait=LONGEST_PAUSE_S,
+    )
+    headers = {"User-Agent": settings.http_user_agent}
+    return HttpPolicy(retry, settings.http_timeout.total_seconds(), settings.http_concurrency, headers)
 
 
 class HttpClient:
     """HTTP with the project's manners. Threads may share one; close it, or use it in a ``with``."""
 
-    def __init__(self, settings: Settings, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        policy: HttpPolicy | None = None,
+    ) -> None:
+        policy = policy or market_policy(settings)
         self.stats = HttpStats()
-        slots = settings.http_concurrency
-        timeout = settings.http_timeout.total_seconds()
-        limits = httpx.Limits(max_connections=slots, max_keepalive_connections=slots)
-        self._retry = Retry(
-            total=settings.http_retries,
-            status_forcelist=RETRIED_STATUSES,
-            backoff_factor=settings.http_backoff,
-            backoff_jitter=0.5,
-            max_backoff_wait=LONGEST_PAUSE_S,
-        )
-        whole = _WholeBodies(transport or httpx.HTTPTransport(limits=limits), self.stats, timeout * BODY_PATIENCE)
+        self._retry = policy.retry
+        limits = httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=policy.concurrency)
+        whole = _WholeBodies(transport or httpx.HTTPTransport(limits=limits), self.stats, policy)
         self._client = httpx.Client(
             transport=RetryTransport(transport=whole, retry=self._retry),
             # Waiting for a free connection is not a fault of the source: no time-out on the pool.
-            timeout=httpx.Timeout(timeout, pool=None),
-            headers={"User-Agent": settings.http_user_agent},
+            timeout=httpx.Timeout(policy.timeout, connect=min(policy.timeout, CONNECT_PATIENCE_S), pool=None),
+            headers=dict(policy.headers),
             follow_redirects=True,
         )
         for name in ("httpx", "httpx_retries.transport"):
@@ -199,6 +255,7 @@ class HttpClient:
 
     def _ask(self, request: httpx.Request, expect: Expect) -> Answer:
         url = str(request.url)
+        outcomes: list[str] = request.extensions.setdefault("outcomes", [])
         try:
             response = self._client.send(request)
         except httpx.LocalProtocolError:
@@ -207,13 +264,14 @@ class HttpClient:
         except (httpx.DecodingError, httpx.TooManyRedirects) as error:
             raise Unintelligible(f"Unreadable answer ({type(error).__name__})", url) from error
         except httpx.HTTPError as error:
-            raise Unavailable(f"No answer ({type(error).__name__}: {error})", url) from error
+            kind = BrokenTransfer if isinstance(error, _BROKEN) else Unavailable
+            raise kind(f"No answer ({type(error).__name__}: {error})", url) from error
         if not response.is_success:
-            raise _refusal(response, url)
+            raise _refusal(response, url, self._retry)
         if not expect.met_by(response.content):
             start = response.content[:40]
             raise Unintelligible(f"Expected {expect}, got {start!r}", url, response.status_code)
-        return Answer(shown(url), response.status_code, response.headers, response.content)
+        return Answer(shown(url), response.status_code, response.headers, response.content, tuple(outcomes))
 
 
 def shown(url: str) -> str:
@@ -225,29 +283,39 @@ def shown(url: str) -> str:
     return f"{bare}?…" if parts.query else bare
 
 
-def _refusal(response: httpx.Response, url: str) -> SourceError:
+def _refusal(response: httpx.Response, url: str, retry: Retry) -> SourceError:
     status = response.status_code
-    problem = f"Status {status}"
-    if status in (404, 410):
-        return NotThere(problem, url, status)
+    error = _kind_of_refusal(status, retry)(f"Status {status}", url, status)
+    error.body = response.text[:QUOTED_LENGTH]
+    return error
+
+
+def _kind_of_refusal(status: int, retry: Retry) -> type[SourceError]:
+    if status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+        return NotThere
     if status == httpx.codes.FORBIDDEN:
-        return Blocked(problem, url, status)
-    if status in RETRIED_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return Unavailable(problem, url, status)
-    return SourceError(problem, url, status)
+        return Blocked
+    if retry.is_retryable_status_code(status) or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return Unavailable
+    return SourceError
+
+
+_BROKEN = (httpx.ReadTimeout, httpx.WriteTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
 class _WholeBodies(httpx.BaseTransport):
     """Reads each body to its end inside the retried part, compares its length, and counts the try."""
 
-    def __init__(self, inner: httpx.BaseTransport, stats: HttpStats, patience: float) -> None:
+    def __init__(self, inner: httpx.BaseTransport, stats: HttpStats, policy: HttpPolicy) -> None:
         self._inner = inner
         self._stats = stats
-        self._patience = patience
+        self._policy = policy
+        self._patience = policy.timeout * policy.patience
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         again = request.extensions.get("tried") == request.url
         request.extensions["tried"] = request.url
+        self._policy.before_try()
         started = time.monotonic()
         outcome, body = "network", b""
         try:
@@ -261,6 +329,7 @@ class _WholeBodies(httpx.BaseTransport):
             outcome = "timeout"
             raise
         finally:
+            request.extensions.setdefault("outcomes", []).append(outcome)
             self._stats.count(outcome, len(body), time.monotonic() - started, again=again)
         return httpx.Response(
             response.status_code,
@@ -282,7 +351,11 @@ class _WholeBodies(httpx.BaseTransport):
         promised = response.headers.get("Content-Length")
         if promised is not None and request.method != "HEAD" and promised.isdigit() and size != int(promised):
             raise httpx.RemoteProtocolError(f"body cut: {size} of {promised} bytes", request=request)
-        return b"".join(parts)
+        body = b"".join(parts)
+        judged = response.is_success and "Content-Encoding" not in response.headers
+        if judged and not self._policy.is_whole(body):
+            raise httpx.RemoteProtocolError(f"body cut: its {size} bytes do not end as they began", request=request)
+        return body
 
     def close(self) -> None:
         self._inner.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,19 @@ from etl_assets.settings import Settings
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "aemo"
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases_of_one_thread() -> Iterator[None]:
+    """One thread for this process's DuckDB: for statements over a few rows, one a core costs half as much again.
+
+    The processes that tests start have as many as ever.
+    """
+    import duckdb
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duckdb, "connect", partial(duckdb.connect, config={"threads": 1}))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from etl_assets.market_time import NEM_TIME
 from etl_assets.settings import Settings
 from etl_assets.settings import settings as process_settings
 from etl_assets.simulator.app import SimulatorServer
+from etl_assets_tests.conftest import make_region_rows
 
 ETL_ASSETS = Path(sys.executable).with_name("etl-assets")
 TICK = datetime(2026, 11, 21, 2, 6, tzinfo=NEM_TIME)
@@ -102,15 +104,22 @@ def server() -> Iterator[SimulatorServer]:
         yield server
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path, region_rows) -> Path:
-    """A published file: NSW1 and VIC1, 2026-11-21 until 00:15, at 50 AUD/MWh."""
-    chosen = Settings(_env_file=None, etl_data=tmp_path / "data")
+@pytest.fixture(scope="module")
+def published_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published data folder, made once: NSW1 and VIC1, 2026-11-21 until 00:15, at 50 AUD/MWh."""
+    chosen = Settings(_env_file=None, etl_data=tmp_path_factory.mktemp("published") / "data")
     now = datetime(2026, 11, 21, tzinfo=UTC)
     with write_lake(chosen, "a test") as lake:
-        upsert(lake, DISPATCH_REGION, region_rows(date(2026, 11, 21), intervals=3), now=now)
+        upsert(lake, DISPATCH_REGION, make_region_rows(date(2026, 11, 21), intervals=3), now=now)
     publish(chosen, now=now)
-    return chosen.warehouse_path
+    return chosen.etl_data
+
+
+@pytest.fixture
+def warehouse(published_folder: Path, tmp_path: Path) -> Path:
+    """The published file of a copy of that folder; its views read the files of the original."""
+    shutil.copytree(published_folder, tmp_path / "data")
+    return tmp_path / "data" / "warehouse.duckdb"
 
 
 # --- sql
@@ -314,7 +323,7 @@ def stored(folder: Path, sql: str) -> list[tuple]:
 
 
 def test_a_tick_brings_in_the_intervals_that_are_out_publishes_them_and_prints_the_counts(
-    server: SimulatorServer, tmp_path: Path
+    run: Run, server: SimulatorServer, tmp_path: Path
 ) -> None:
     done = run_process(tmp_path, "tick", "--at", "2026-11-21T02:06", **sources(server))
 
@@ -330,12 +339,12 @@ def test_a_tick_brings_in_the_intervals_that_are_out_publishes_them_and_prints_t
             assert f"{rows} inserted" in lines[table]
 
     # The same tick again has nothing to do, and an intervening one only the next interval.
-    again = run_process(tmp_path, "tick", "--at", "2026-11-21T02:06", **sources(server))
+    again = run("tick", "--at", "2026-11-21T02:06", **sources(server))
     assert again.code == 0
     assert "aemo.dispatch_region: 0 fetched" in again.out.splitlines()
 
     server.set_time(TICK + timedelta(minutes=5))
-    following = run_process(tmp_path, "tick", "--at", "2026-11-21T02:11", **sources(server))
+    following = run("tick", "--at", "2026-11-21T02:11", **sources(server))
     server.set_time(TICK)
     assert "aemo.dispatch_region: 5 fetched (5 inserted)" in following.out.splitlines()
     assert stored(tmp_path, newest.format("lake.aemo.dispatch_region")) == [
@@ -391,8 +400,10 @@ def test_a_simulated_tick_into_a_folder_with_real_data_is_refused(run: Run) -> N
     assert "holds real data; the simulator's is never mixed with it." in done.words
 
 
-def test_a_tick_in_the_simulators_folder_reads_the_simulator_although_no_address_is_set(tmp_path: Path) -> None:
-    done = run_process(tmp_path, "tick", "--at", "2026-11-21T02:06", ETL_SOURCE="demo")
+def test_a_tick_in_the_simulators_folder_reads_the_simulator_although_no_address_is_set(
+    run: Run, tmp_path: Path
+) -> None:
+    done = run("tick", "--at", "2026-11-21T02:06", ETL_SOURCE="demo")
 
     assert (done.code, done.err) == (0, "")
     assert stored(

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from etl_assets.aemo.account import Account, Collection
+from etl_assets.aemo.account import Collection
 from etl_assets.aemo.completeness import day_statuses
 from etl_assets.aemo.feeds import PRICE_AND_DEMAND_FEED, REGIONS
 from etl_assets.aemo.ladder import Source
 from etl_assets.aemo.price_and_demand import fetch_month, read_price_and_demand
 from etl_assets.aemo.rows import collected, stamped, within
 from etl_assets.http import HttpClient, NotThere, SourceError
+from etl_assets.lake.account import Account
 from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.tables import PRICE_AND_DEMAND
 from etl_assets.lake.upsert import QuarantinedRecord, quarantine, transaction, upsert

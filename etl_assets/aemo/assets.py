@@ -4,32 +4,42 @@ Assets that come from the same report are made together, so that each file is fe
 ``collect``; what is checked of them in ``checks``; here is only how Dagster sees it.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from etl_assets.aemo.account import Account, Collection, Job
+from etl_assets.aemo.account import Collection, Job
 from etl_assets.aemo.aggregated import collect_month, days_of_month
-from etl_assets.aemo.checks import Outcome, inquire, month_outcomes, questions
+from etl_assets.aemo.checks import inquire, month_outcomes, questions
 from etl_assets.aemo.collect import collect
 from etl_assets.aemo.completeness import State
 from etl_assets.aemo.feeds import PRICE_AND_DEMAND_FEED, REPORTS, Feed, Report, feeds_of
 from etl_assets.aemo.forecasts import collect_forecasts
 from etl_assets.aemo.resource import Aemo
+from etl_assets.asset_specs import (
+    OWNERS,
+    asset_key,
+    check_result,
+    partitioned_check,
+    records,
+    report_each,
+    summaries,
+    table_spec,
+)
 from etl_assets.http import HttpStats, SourceError
+from etl_assets.lake.account import Account
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
-from etl_assets.lake.tables import PRICE_AND_DEMAND, REGION_FORECAST, Table
+from etl_assets.lake.tables import PRICE_AND_DEMAND, REGION_FORECAST
 from etl_assets.market_time import market_day
 from etl_assets.ops.state import SyncRun, record_sync_run
 from etl_assets.partitions import MARKET_DAY, MARKET_MONTH, partition_days
+from etl_assets.quality.outcome import Outcome
 from etl_assets.quality.plots import strip
 from etl_assets.settings import Settings
 
-OWNERS = ["team:market-data"]
 GROUP = "market"
 
 LIVE_TAG = "etl_assets/live"
@@ -83,65 +93,18 @@ class CollectConfig(dg.Config):
         return datetime.fromisoformat(self.as_of) if self.as_of else datetime.now(UTC)
 
 
-def asset_key(table: Table) -> dg.AssetKey:
-    """``aemo/dispatch_region`` for the table ``aemo.dispatch_region``."""
-    return dg.AssetKey([table.schema, table.name])
-
-
-def column_schema(table: Table) -> dg.TableSchema:
-    """The table's columns as Dagster's panel shows them, with units as tags."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                c.name,
-                c.type,
-                description=c.description,
-                constraints=dg.TableColumnConstraints(nullable=c.name not in table.key),
-                tags={"unit": c.unit.replace("/", "_per_")} if c.unit else {},
-            )
-            for c in table.stored_columns
-        ]
-    )
-
-
-def table_spec(table: Table, **more: Any) -> dg.AssetSpec:  # noqa: ANN401 - what AssetSpec takes
-    """What every asset of a table has: description, columns, kinds, owners, group."""
-    return dg.AssetSpec(
-        asset_key(table),
-        description=f"{table.comment}\n\nOne row per {', '.join(table.key)}. "
-        "Instants are UTC; a market day is NEM time.",
-        group_name=GROUP,
-        kinds={"python", "duckdb", "parquet"},
-        owners=OWNERS,
-        metadata={
-            "dagster/column_schema": column_schema(table),
-            "dagster/table_name": f"lake.{table.full_name}",
-        },
-        **more,
-    )
-
-
 def _feed_spec(feed: Feed) -> dg.AssetSpec:
     sources = [NEMWEB.key, *(_SOURCES[name] for name in feed.filled_from)]
     policy = dg.FreshnessPolicy.time_window(
         warn_window=timedelta(minutes=20) + max(feed.delay, timedelta()),
         fail_window=timedelta(hours=1) + max(feed.delay, timedelta()),
     )
-    return table_spec(feed.table, deps=sources, freshness_policy=policy, skippable=True)
+    return table_spec(feed.table, GROUP, deps=sources, freshness_policy=policy, skippable=True)
 
 
 def _check_specs(feed: Feed, partitions: dg.PartitionsDefinition[str] = MARKET_DAY) -> list[dg.AssetCheckSpec]:
     key = asset_key(feed.table)
     return [partitioned_check(name, key, question.__doc__, partitions) for name, question in questions(feed).items()]
-
-
-def partitioned_check(
-    name: str, key: dg.AssetKey, description: str | None, partitions: dg.PartitionsDefinition[str]
-) -> dg.AssetCheckSpec:
-    """A check with a result for each partition. Dagster 1.13 calls that a preview; its minor version is pinned."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Specifying a partitions_def on an AssetCheckSpec")
-        return dg.AssetCheckSpec(name, asset=key, description=description, partitions_def=partitions)
 
 
 def report_assets(report: Report) -> dg.AssetsDefinition:
@@ -189,7 +152,12 @@ def sync_run(
         finished_at=finished,
         duration_seconds=(finished - started).total_seconds(),
         fetched=account.fetched,
-        **account.parts,
+        filtered=account.filtered,
+        invalid=account.invalid,
+        duplicate=account.duplicate,
+        unchanged=account.unchanged,
+        inserted=account.inserted,
+        updated=account.updated,
         missing_before=result.missing_before,
         missing_after=result.missing_after,
         files_read=result.files_read,
@@ -234,11 +202,11 @@ def _materialized(
         wanted = {name: outcome for name, outcome in outcomes.items() if name in selected}
         if several:
             context.add_asset_metadata(asset_key=key, partition_key=partition, metadata=metadata)
-            _report_each(context, key, partition, wanted)
+            report_each(context, key, partition, wanted)
         else:
             reported = [check_result(key, name, outcome) for name, outcome in wanted.items()]
     if several:
-        reported = _summaries(key, selected, [outcomes for _, outcomes in by_day.values()])
+        reported = summaries(key, selected, [outcomes for _, outcomes in by_day.values()])
     single = {} if several else next(iter(by_day.values()))[0]
     return dg.MaterializeResult(asset_key=key, metadata={**account_metadata(result), **single}, check_results=reported)
 
@@ -280,69 +248,9 @@ def account_metadata(result: Collection) -> dict[str, Any]:
     return metadata
 
 
-def records(account: Account) -> dict[str, Any]:
-    """The account's numbers under names that a person reads: ``records_fetched`` is the sum of the others."""
-    return {"records_fetched": account.fetched, **{f"records_{name}": n for name, n in account.parts.items()}}
-
-
-def _severity(outcome: Outcome) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if outcome.is_error else dg.AssetCheckSeverity.WARN
-
-
-def _check_metadata(outcome: Outcome) -> dict[str, Any]:
-    pictures = {name: dg.MetadataValue.md(text) for name, text in outcome.pictures.items()}
-    return {**outcome.metadata, **pictures}
-
-
-def check_result(key: dg.AssetKey, name: str, outcome: Outcome) -> dg.AssetCheckResult:
-    """An outcome as Dagster takes it."""
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=name,
-        passed=outcome.passed,
-        severity=_severity(outcome),
-        description=outcome.description,
-        metadata=_check_metadata(outcome),
-    )
-
-
-def _report_each(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcomes: dict[str, Outcome]
-) -> None:
-    """Record a day's checks under its partition: a run over a range would record them once, without one.
-
-    As events of this run: Dagster keeps one runless evaluation of a check and partition, and refuses the second.
-    """
-    for name, outcome in outcomes.items():
-        metadata = _check_metadata(outcome)
-        context.log_event(
-            dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=name,
-                passed=outcome.passed,
-                partition=partition,
-                severity=_severity(outcome),
-                description=outcome.description,
-                metadata={n: dg.MetadataValue.text(v) if isinstance(v, str) else v for n, v in metadata.items()},
-            )
-        )
-
-
-def _summaries(
-    key: dg.AssetKey, selected: set[str], days: Sequence[dict[str, Outcome]], unit: str = "days"
-) -> list[dg.AssetCheckResult]:
-    results = []
-    for name in sorted(selected):
-        failed = [outcomes[name] for outcomes in days if not outcomes[name].passed]
-        description = f"{len(days) - len(failed)} of {len(days)} {unit} passed"
-        is_error = any(outcome.is_error for outcome in failed)
-        results.append(check_result(key, name, Outcome(not failed, description, is_error=is_error)))
-    return results
-
-
 @dg.multi_asset(
     name="collect_region_forecast",
-    specs=[table_spec(REGION_FORECAST, deps=[FIVE_MINUTE_REPORT.key])],
+    specs=[table_spec(REGION_FORECAST, GROUP, deps=[FIVE_MINUTE_REPORT.key])],
     partitions_def=MARKET_DAY,
     backfill_policy=dg.BackfillPolicy.multi_run(BACKFILL_DAYS_PER_RUN),
     retry_policy=FETCH_RETRIES,
@@ -367,7 +275,7 @@ def region_forecast(
 
 @dg.multi_asset(
     name="collect_price_and_demand",
-    specs=[table_spec(PRICE_AND_DEMAND, deps=[PRICE_AND_DEMAND_FILES.key])],
+    specs=[table_spec(PRICE_AND_DEMAND, GROUP, deps=[PRICE_AND_DEMAND_FILES.key])],
     check_specs=_check_specs(PRICE_AND_DEMAND_FEED, MARKET_MONTH),
     partitions_def=MARKET_MONTH,
     # A month is five files; a run of twelve keeps a backfill from 1998 to some thirty runs.
@@ -395,10 +303,10 @@ def price_and_demand(
         )
         outcomes.append(month_outcomes(lake.settings, month, config.moment()))
         if len(context.partition_keys) > 1:
-            _report_each(context, key, str(month), outcomes[-1])
+            report_each(context, key, str(month), outcomes[-1])
     selected = {check.name for check in context.selected_asset_check_keys}
     reported = (
-        _summaries(key, selected, outcomes, "months") if len(outcomes) > 1 else _single(key, selected, outcomes[0])
+        summaries(key, selected, outcomes, "months") if len(outcomes) > 1 else _single(key, selected, outcomes[0])
     )
     yield dg.MaterializeResult(asset_key=key, check_results=reported)
 

@@ -3,16 +3,17 @@
 Every schedule works for its scheduled time, never the clock: a late tick does what the punctual one would have done.
 """
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from etl_assets.aemo.assets import LIVE_ASSETS, LIVE_TAG, REPORT_ASSETS, asset_key, price_and_demand
+from etl_assets.aemo.assets import LIVE_ASSETS, LIVE_TAG, REPORT_ASSETS, price_and_demand
 from etl_assets.aemo.completeness import State, day_statuses
 from etl_assets.aemo.feeds import REPORTS, Report, feeds_of
+from etl_assets.asset_specs import asset_key
+from etl_assets.healing import dump_attempts, load_attempts, plan_healing
 from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.automation import UNFINISHED
 from etl_assets.lake.connection import read_lake
@@ -30,9 +31,6 @@ TICKS_AT_ONCE = 2
 """One at work and one waiting."""
 
 HEAL_TAG = "etl_assets/heal"
-
-BACK_OFF_MINUTES = (5, 15, 60)
-"""Waits after the first, second and later failed healings of one gap; the last one repeats, hourly."""
 
 IN_PROGRESS = [*UNFINISHED, dg.DagsterRunStatus.CANCELING]
 
@@ -151,35 +149,6 @@ class Ailing:
         return f"{self.report.name}|{self.day}"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """How often the healing of a day was asked for, and when last."""
-
-    count: int
-    asked_at: datetime
-
-    def may_ask_again(self, now: datetime) -> bool:
-        """Whether the back-off has passed."""
-        wait = BACK_OFF_MINUTES[min(self.count, len(BACK_OFF_MINUTES)) - 1]
-        return now >= self.asked_at + timedelta(minutes=wait)
-
-
-def plan_healing(
-    ailing: Iterable[Ailing], attempts: Mapping[str, Attempts], running: frozenset[str], now: datetime
-) -> tuple[list[Ailing], dict[str, Attempts]]:
-    """Which days to ask for now, and the attempts to remember. A day that is whole again is forgotten."""
-    asked: list[Ailing] = []
-    kept: dict[str, Attempts] = {}
-    for day in ailing:
-        former = attempts.get(day.name)
-        if day.name in running or (former and not former.may_ask_again(now)):
-            kept |= {day.name: former} if former else {}
-            continue
-        asked.append(day)
-        kept[day.name] = Attempts(former.count + 1 if former else 1, now)
-    return asked, kept
-
-
 def find_ailing(lake: Lake, now: datetime) -> list[Ailing]:
     """The market days of the gap horizon (36 hours) that need healing, by report."""
     days = _since_market_start(market_day(now - lake.settings.gap_horizon), market_day(now))
@@ -209,14 +178,14 @@ def gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResu
     The same day is asked for again only when its last healing run has ended and 5, 15, then 60 minutes have passed.
     """
     now = utc_now()
-    attempts = _load(context.cursor)
+    attempts = load_attempts(context.cursor)
     ailing = find_ailing(lake, now)
     asked, kept = plan_healing(ailing, attempts, _running(context.instance), now)
     if not asked:
-        context.update_cursor(_dump(kept))
+        context.update_cursor(dump_attempts(kept))
         waiting = f"{len(ailing)} days with gaps wait for their run or back-off" if ailing else "no gap"
         return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
-    return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=_dump(kept))
+    return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=dump_attempts(kept))
 
 
 def _heal_request(day: Ailing, now: datetime) -> dg.RunRequest:
@@ -233,17 +202,6 @@ def _heal_request(day: Ailing, now: datetime) -> dg.RunRequest:
 def _running(instance: dg.DagsterInstance) -> frozenset[str]:
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=market_heal.name))
     return frozenset(run.tags[HEAL_TAG] for run in runs if HEAL_TAG in run.tags)
-
-
-def _load(cursor: str | None) -> dict[str, Attempts]:
-    return {
-        name: Attempts(entry["count"], datetime.fromisoformat(entry["asked_at"]))
-        for name, entry in json.loads(cursor or "{}").items()
-    }
-
-
-def _dump(attempts: Mapping[str, Attempts]) -> str:
-    return json.dumps({name: {"count": a.count, "asked_at": a.asked_at.isoformat()} for name, a in attempts.items()})
 
 
 MARKET_JOBS = [market_live, market_heal, market_months]

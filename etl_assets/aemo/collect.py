@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from etl_assets.aemo.account import Account, Collection, Job
+from etl_assets.aemo.account import Collection, Job
 from etl_assets.aemo.completeness import DayStatus, State, day_statuses
 from etl_assets.aemo.dashboard import fetch_5min
 from etl_assets.aemo.feeds import Feed
@@ -24,6 +24,7 @@ from etl_assets.aemo.nemweb import NemWeb, RemoteFile
 from etl_assets.aemo.price_and_demand import fetch_month, read_price_and_demand
 from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, within
 from etl_assets.http import Blocked, HttpClient, NotThere, SourceError
+from etl_assets.lake.account import Account
 from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.tables import QUARANTINE
 from etl_assets.lake.upsert import QuarantinedRecord, in_days, quarantine, transaction, upsert
@@ -269,21 +270,22 @@ def _by_day(job: Job, records: Iterable[QuarantinedRecord]) -> dict[date, list[Q
     return found
 
 
-def _open_quarantine(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date]) -> list[str]:
+def _open_quarantine(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date]) -> list[tuple[str, date]]:
+    """Ids and market days of the records of some days that are in quarantine and may matter no more."""
     if not (days := list(days)):
         return []
     # A refused file has no raw text, and its intervals are there now. A record is known to have come back only where
     # the entities of an interval are known: a lost unit leaves its interval complete.
     whole_files_only = "" if feed.entities else "AND raw = ''"
-    rows = lake.execute(
-        f"SELECT id FROM {QUARANTINE.lake_name} "
-        f"WHERE dataset = ? AND resolved_at IS NULL {whole_files_only} AND {in_days(days, 'day')}",
+    return lake.execute(
+        f"SELECT id, day FROM {QUARANTINE.lake_name} "
+        f"WHERE dataset = ? AND resolved_at IS NULL {whole_files_only} AND {in_days(days)}",
         [feed.name],
     ).fetchall()
-    return [row[0] for row in rows]
 
 
 def _resolve(lake: "DuckDBPyConnection", feed: Feed, days: Iterable[date], now: datetime) -> None:
-    ids = _open_quarantine(lake, feed, days)
-    if ids:
-        upsert(lake, QUARANTINE, pa.table({"id": ids, "resolved_at": [now] * len(ids)}), now=now)
+    found = _open_quarantine(lake, feed, days)
+    if found:
+        resolved = {"id": [i for i, _ in found], "day": [day for _, day in found], "resolved_at": [now] * len(found)}
+        upsert(lake, QUARANTINE, pa.table(resolved), now=now)

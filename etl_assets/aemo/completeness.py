@@ -6,7 +6,7 @@ what is there is asked of the lake.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -96,13 +96,17 @@ def _entities_there(connection: "DuckDBPyConnection", feed: Feed, days: Sequence
     complete = " AND ".join(f"{name} IS NOT NULL" for name in table.complete_when) or "true"
     rows = connection.execute(
         f"""
-        SELECT interval_end, list(DISTINCT {entity}), list(DISTINCT {entity}) FILTER (WHERE {complete})
+        SELECT epoch(interval_end), list(DISTINCT {entity}), list(DISTINCT {entity}) FILTER (WHERE {complete})
         FROM {table.lake_name}
         WHERE {in_days(days)} {pricing_run}
         GROUP BY interval_end
         """
     ).fetchall()
-    return {end: (frozenset(some or ()), frozenset(full or ())) for end, some, full in rows}
+    # By the epoch: DuckDB's own conversion to an aware datetime looks up a time zone for each.
+    return {
+        datetime.fromtimestamp(seconds, UTC): (frozenset(some or ()), frozenset(full or ()))
+        for seconds, some, full in rows
+    }
 
 
 def _has_interventions(table: Table) -> bool:

@@ -9,12 +9,12 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl_assets.aemo.account import Account
 from etl_assets.aemo.dashboard import FiveMinuteReport, fetch_5min
 from etl_assets.aemo.feeds import STAMP
 from etl_assets.aemo.ladder import Source
 from etl_assets.aemo.rows import collected, stamped
 from etl_assets.http import HttpClient
+from etl_assets.lake.account import Account
 from etl_assets.lake.connection import write_lake
 from etl_assets.lake.tables import REGION_FORECAST
 from etl_assets.lake.upsert import QuarantinedRecord, quarantine, transaction, upsert

@@ -349,12 +349,14 @@ QUARANTINE = Table(
         Column("raw", "VARCHAR", "The record as received."),
         Column("reason", "VARCHAR", "What is wrong with it."),
         Column("run_id", "VARCHAR", "Dagster run that met it first.", provenance=True),
-        Column("day", "DATE", "Market day that the run was asked for.", provenance=True),
+        Column("day", "DATE", "Market day of the record, or that the run was asked for.", provenance=True),
         Column("collected_at", _TIMES, "When it was met first.", provenance=True),
         Column("resolved_at", _TIMES, "When the market day was complete all the same; null while it matters."),
     ),
     key=("id",),
-    published="copy",
+    time="day",
+    marks="day",
+    sort=("dataset", "collected_at"),
 )
 
 SITE_NAME = Column("site_name", "VARCHAR", "Site, as the ACE account names it.")

@@ -1,14 +1,14 @@
 """The simulator over HTTP: an application, a server in a thread for tests, a blocking one for the CLI.
 
-Besides the operator's own paths there is ``/_control``: faults (GET, POST, DELETE), time (GET, POST) and
-requests (GET). A fault can also be put on one request by the query parameter ``?fault=NAME``.
+Besides the operator's own paths and ACE's (``/api``, ``/v1``) there is ``/_control``: faults (GET, POST, DELETE),
+time (GET, POST) and requests (GET). A fault can also be put on one request by the query parameter ``?fault=NAME``.
 """
 
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from types import TracebackType
@@ -24,8 +24,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from etl_assets.market_time import NEM_TIME, utc_now
+from etl_assets.simulator.ace import is_ace
+from etl_assets.simulator.ace_requests import AceRequest
+from etl_assets.simulator.ace_world import AceWorld
+from etl_assets.simulator.answers import Answer
 from etl_assets.simulator.faults import FaultBoard, UnknownFaultError
-from etl_assets.simulator.service import Answer, Simulator
+from etl_assets.simulator.service import Simulator
 
 REQUESTS_KEPT = 10_000
 _HOLD_STEP = 0.05
@@ -38,7 +42,10 @@ class LoggedRequest:
 
     method: str
     path: str
+    """Decoded; as it was sent for requests to ACE, where ``%2F`` is a part of a name."""
     status: int
+    query: str = ""
+    """Of requests to ACE only: the query as it was sent."""
 
 
 @dataclass(slots=True)
@@ -95,16 +102,35 @@ async def _serve(board: _Switchboard, request: Request) -> Response:
     name = request.query_params.get("fault")
     fault = board.simulator.faults.switch_on(name, path) if name else None
     try:
-        answer = await run_in_threadpool(
-            board.simulator.answer, request.method, path, body=body, root=str(request.base_url).rstrip("/")
-        )
+        answer = await run_in_threadpool(_answer, board.simulator, request, body)
     finally:
         if fault is not None:
             board.simulator.faults.switch_off(fault)
     await _hold(board, answer.hold)
     response = _response(answer, request.headers.get("if-none-match"))
-    board.requests.append(LoggedRequest(request.method, path, response.status_code))
+    board.requests.append(_logged(request, response.status_code))
     return response
+
+
+def _as_sent(request: Request) -> tuple[str, str]:
+    """Path and query, undecoded."""
+    return request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
+
+
+def _answer(simulator: Simulator, request: Request, body: bytes) -> Answer:
+    raw_path, query = _as_sent(request)
+    if is_ace(raw_path):
+        key = request.headers.get("authorization")
+        return simulator.ace.answer(AceRequest(request.method, raw_path, query, key, body))
+    path: str = request.scope["path"]
+    return simulator.answer(request.method, path, body=body, root=str(request.base_url).rstrip("/"))
+
+
+def _logged(request: Request, status: int) -> LoggedRequest:
+    raw_path, query = _as_sent(request)
+    if is_ace(raw_path):
+        return LoggedRequest(request.method, raw_path, status, query)
+    return LoggedRequest(request.method, request.scope["path"], status)
 
 
 async def _hold(board: _Switchboard, seconds: float) -> None:
@@ -141,7 +167,7 @@ async def _control(board: _Switchboard, request: Request) -> Response:
         case "time", "POST":
             _set_time(board.simulator, values)
         case "requests", "GET":
-            return JSONResponse([{"method": r.method, "path": r.path, "status": r.status} for r in board.requests])
+            return JSONResponse([asdict(logged) for logged in board.requests])
         case _:
             return JSONResponse({"error": "Known: faults, time, requests."}, 404)
     if request.path_params["thing"] == "time":
@@ -152,9 +178,9 @@ async def _control(board: _Switchboard, request: Request) -> Response:
 def switch_on(board: FaultBoard, values: Mapping[str, Any]) -> None:
     """Switch on a fault from JSON.
 
-    ``name``, and optionally path, times, intervals (ISO, NEM time), region, seconds.
+    ``name``, and optionally path, times, intervals (ISO, NEM time), region, seconds, limit.
     """
-    known = {"path", "times", "region", "seconds"}
+    known = {"path", "times", "region", "seconds", "limit"}
     extra = {key: value for key, value in values.items() if key in known}
     intervals = [_instant(text) for text in values.get("intervals", ())]
     board.switch_on(values["name"], intervals=intervals, **extra)
@@ -181,14 +207,34 @@ class SimulatorServer:
     """
 
     def __init__(
-        self, seed: int = 1, now: Callable[[], datetime] = utc_now, *, simulator: Simulator | None = None
+        self,
+        seed: int = 1,
+        now: Callable[[], datetime] = utc_now,
+        *,
+        simulator: Simulator | None = None,
+        ace: AceWorld | None = None,
     ) -> None:
-        self.simulator = simulator or Simulator(seed, now)
+        self.simulator = simulator or Simulator(seed, now, ace=ace)
         self._board = _Switchboard(self.simulator)
         self._socket = socket.socket()
         self._server = uvicorn.Server(_config(self._board))
         self._thread = Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self.url = ""
+
+    @property
+    def ace_url(self) -> str:
+        """Root of the ACE API as the vendor's own clients take it."""
+        return f"{self.url}/api"
+
+    @property
+    def ace_v1_url(self) -> str:
+        """Root of the ACE API in the shape of 001's documents."""
+        return f"{self.url}/v1"
+
+    @property
+    def ace(self) -> AceWorld:
+        """The truth behind the ACE API."""
+        return self.simulator.ace.world
 
     @property
     def faults(self) -> FaultBoard:
@@ -235,13 +281,14 @@ class SimulatorServer:
         self._socket.close()
 
 
-def serve(host: str, port: int, seed: int = 1, start: datetime | None = None) -> None:
+def serve(host: str, port: int, seed: int = 1, start: datetime | None = None, *, ace: AceWorld | None = None) -> None:
     """Serve until interrupted.
 
-    ``start`` is the simulated time at the first moment; it then passes as time does.
+    ``start`` is the simulated time at the first moment; it then passes as time does. ``ace`` is the ACE account;
+    without it, the demo's.
     """
     offset = start - utc_now() if start else timedelta()
-    board = _Switchboard(Simulator(seed, lambda: utc_now() + offset))
+    board = _Switchboard(Simulator(seed, lambda: utc_now() + offset, ace=ace))
     server = uvicorn.Server(_config(board, host, port))
     try:
         server.run()

@@ -25,6 +25,8 @@ class Scope(StrEnum):
     """The page of a folder."""
     WORLD = "world"
     """What has been published at all."""
+    ACE = "ace"
+    """An answer of the ACE API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class FaultKind:
 
 _FILES = "*.zip"
 _REPORT = "*/report/5MIN"
+_ACE_PAGES = "*/timeseries/paginated"
+_ACE_SITES = "*/sites/*"
 _KINDS = (
     FaultKind("too_many_requests", Scope.ANSWER, "429 with `Retry-After: 1`."),
     FaultKind("too_many_requests_silent", Scope.ANSWER, "429 without Retry-After."),
@@ -86,6 +90,54 @@ _KINDS = (
     FaultKind("reissued_row", Scope.WORLD, "A second file, later, repeats the values with a later LASTCHANGED."),
     FaultKind("duplicate_file", Scope.WORLD, "A second file with a higher number and the very same content."),
     FaultKind("intervention", Scope.WORLD, "INTERVENTION = 1 rows beside the others; without intervals a few a day."),
+    FaultKind(
+        "stalling_cursor",
+        Scope.ACE,
+        "A page that begins and ends in one timestamp forgets the offset it began with: the cursor stands still.",
+        _ACE_PAGES,
+    ),
+    FaultKind("expired_cursor", Scope.ACE, "400 for a request with a cursor.", _ACE_PAGES),
+    FaultKind("missing_cursor", Scope.ACE, "`has_more` is true and `next_cursor` null.", _ACE_PAGES),
+    FaultKind("missing_has_more", Scope.ACE, "A page without `has_more`.", _ACE_PAGES),
+    FaultKind("repeated_page", Scope.ACE, "The readings of the page before instead of the cursor's own.", _ACE_PAGES),
+    FaultKind("empty_pages", Scope.ACE, "A page without readings that says there are more, and where.", _ACE_PAGES),
+    FaultKind("empty_window_not_found", Scope.ACE, "404 `No data for time period` for an empty window.", _ACE_PAGES),
+    FaultKind("unknown_shape", Scope.ACE, "The readings are under `rows`, which no document knows.", _ACE_PAGES),
+    FaultKind("both_shapes", Scope.ACE, "The readings are under `data` and again under `point_samples`.", _ACE_PAGES),
+    FaultKind("record_outside_window", Scope.ACE, "A page begins with a reading an hour after the end.", _ACE_PAGES),
+    FaultKind("records_out_of_order", Scope.ACE, "The readings of a page come last first.", _ACE_PAGES),
+    FaultKind(
+        "duplicate_records",
+        Scope.ACE,
+        "Every tenth reading before the page's last timestamp comes twice, first with the value -1.",
+        _ACE_PAGES,
+    ),
+    FaultKind(
+        "bad_values",
+        Scope.ACE,
+        "Every tenth reading, from the first, has for its value in turn null, nothing, `active`, `inf`.",
+        _ACE_PAGES,
+    ),
+    FaultKind("missing_names", Scope.ACE, "Every tenth reading has in turn no name, an empty one, null.", _ACE_PAGES),
+    FaultKind(
+        "bad_times", Scope.ACE, "Every tenth reading has in turn words, month 13, null for its time.", _ACE_PAGES
+    ),
+    FaultKind("epoch_times", Scope.ACE, "Times are whole numbers: microseconds since 1970.", _ACE_PAGES),
+    FaultKind(
+        "clock_ahead",
+        Scope.ACE,
+        "The site's clock is ahead: readings are there up to `seconds` (30) before the time that they bear.",
+        _ACE_PAGES,
+    ),
+    FaultKind("extra_keys", Scope.ACE, "Readings and page hold keys that no document knows.", _ACE_PAGES),
+    FaultKind(
+        "large_pages_break", Scope.ACE, "A page asked for with more than `limit` breaks in transfer.", _ACE_PAGES
+    ),
+    FaultKind("site_error", Scope.ACE, "500 `An unhandled exception occurred.` for a site.", _ACE_SITES),
+    FaultKind("unknown_site", Scope.ACE, "A site is answered as one that the account does not have.", _ACE_SITES),
+    FaultKind(
+        "weather_null", Scope.ACE, "404 with weather that is all null, as for a site without a feed.", "*/weather"
+    ),
 )
 CATALOGUE = {kind.name: kind for kind in _KINDS}
 
@@ -101,7 +153,8 @@ class UnknownFaultError(ValueError):
 class Fault:
     """A fault that is on. ``times`` counts down with each request it spoils; None is without end.
 
-    A fault about intervals changes the world, not a request: its path and ``times`` play no part.
+    A fault about intervals changes the world, not a request: its path and ``times`` play no part. ``region``,
+    ``seconds`` and ``limit`` (readings a page) mean something to the kinds that name them.
     """
 
     kind: FaultKind
@@ -110,6 +163,7 @@ class Fault:
     intervals: frozenset[datetime] = field(default_factory=frozenset)
     region: str = "NSW1"
     seconds: float = 30.0
+    limit: int = 50_000
 
     @property
     def name(self) -> str:
@@ -131,6 +185,8 @@ class Fault:
             "times": self.times,
             "intervals": sorted(interval.isoformat() for interval in self.intervals),
             "region": self.region,
+            "seconds": self.seconds,
+            "limit": self.limit,
             "meaning": self.kind.meaning,
         }
 
@@ -157,6 +213,7 @@ class FaultBoard:
         intervals: Iterable[datetime] = (),
         region: str = "NSW1",
         seconds: float = 30.0,
+        limit: int = 50_000,
     ) -> Fault:
         """Switch a fault on and return it, to be handed to ``switch_off``."""
         if name not in CATALOGUE:
@@ -165,7 +222,7 @@ class FaultBoard:
         chosen = frozenset(intervals)
         if kind.scope is Scope.WORLD and not chosen and name != "intervention":
             chosen = frozenset({self._newest()})
-        fault = Fault(kind, path or kind.path, times, chosen, region, seconds)
+        fault = Fault(kind, path or kind.path, times, chosen, region, seconds, limit)
         with self._lock:
             self._faults.append(fault)
             self.version += kind.scope is Scope.WORLD
@@ -191,11 +248,17 @@ class FaultBoard:
         """Whether an interval is touched by a kind of fault."""
         return any(interval_end in fault.intervals for fault in self.world(name))
 
-    def take(self, path: str, scopes: Iterable[Scope]) -> tuple[Fault, ...]:
-        """The faults of these scopes that spoil a request for ``path``; each is counted down once."""
+    def take(
+        self, path: str, scopes: Iterable[Scope], applies: Callable[[Fault], bool] = lambda _: True
+    ) -> tuple[Fault, ...]:
+        """The faults of these scopes that spoil a request for ``path``; each is counted down once.
+
+        ``applies`` says of a fault whether this request is one it can spoil at all.
+        """
         wanted = frozenset(scopes)
         with self._lock:
-            hits = tuple(f for f in self._faults if f.kind.scope in wanted and f.matches(path) and f.times != 0)
+            near = (f for f in self._faults if f.kind.scope in wanted and f.matches(path) and f.times != 0)
+            hits = tuple(filter(applies, near))
             for fault in hits:
                 if fault.times is not None:
                     fault.times -= 1

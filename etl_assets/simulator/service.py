@@ -1,12 +1,14 @@
 """The simulated operator: a market, a clock, a board of faults, and an answer to every path.
 
+Beside it the simulated ACE account (``ace``), which shares the clock and the faults.
+
 No network here.
 """
 
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
 from http import HTTPStatus
@@ -15,6 +17,9 @@ from threading import RLock
 
 from etl_assets.market_time import NEM_TIME, day_start, utc_now
 from etl_assets.simulator import monthly, site
+from etl_assets.simulator.ace import AceApi
+from etl_assets.simulator.ace_world import AceWorld
+from etl_assets.simulator.answers import Answer, error_page, spoiled
 from etl_assets.simulator.dashboard import five_minute_report, newest_interval
 from etl_assets.simulator.faults import Fault, FaultBoard, Scope
 from etl_assets.simulator.listing import Line, Style, page
@@ -40,20 +45,6 @@ _STYLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer before it is sent."""
-
-    status: int
-    body: bytes = b""
-    media: str = "text/html"
-    headers: dict[str, str] = field(default_factory=dict)
-    hold: float = 0
-    """Seconds the server waits before it answers."""
-    cut: bool = False
-    """Whether the connection closes in the middle of the body."""
-
-
 class Clock:
     """The simulated time: follows ``source`` until it is set, and stands still from then on."""
 
@@ -77,10 +68,11 @@ class Clock:
 class Simulator:
     """The operator's web sites at a simulated time. Thread-safe."""
 
-    def __init__(self, seed: int = 1, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, seed: int = 1, now: Callable[[], datetime] = utc_now, *, ace: AceWorld | None = None) -> None:
         self.market = Market(seed)
         self.clock = Clock(now)
         self.faults = FaultBoard(lambda: newest_interval(self.clock()))
+        self.ace = AceApi(ace or AceWorld(seed), self.clock, self.faults)
         self._lock = RLock()
         self._site = Site(self.market, self.faults)
         self._site_version = self.faults.version
@@ -107,9 +99,9 @@ class Simulator:
     def answer(self, method: str, path: str, *, body: bytes = b"", root: str = "") -> Answer:
         """The answer to a request, faults included; ``path`` is decoded once, as a server does."""
         faults = self.faults.take(path, (Scope.ANSWER, Scope.CONTENT, Scope.LISTING))
-        spoiled = _spoiled(faults)
-        if spoiled is not None:
-            return spoiled
+        failure = spoiled(faults)
+        if failure is not None:
+            return failure
         with self._lock:
             answer = self._route(method, path, body, root, faults)
         if any(fault.name == "cut_body" for fault in faults) and answer.status == HTTPStatus.OK:
@@ -120,7 +112,7 @@ class Simulator:
         if path == REPORT_PATH:
             return self._report(method, body)
         if method not in ("GET", "HEAD"):
-            return _page(405, "Method Not Allowed")
+            return error_page(405, "Method Not Allowed")
         if path.startswith(PRICE_AND_DEMAND_PATH):
             return self._aggregated(path)
         if path.endswith("/"):
@@ -129,29 +121,29 @@ class Simulator:
 
     def _report(self, method: str, body: bytes) -> Answer:
         if method != "POST" or not _is_request(body):
-            return _page(500, "Internal Server Error")
+            return error_page(500, "Internal Server Error")
         content = five_minute_report(self.site.final.market, self.clock(), self.site.withheld)
         return Answer(200, content, "application/json", {"Cache-Control": "max-age=4"})
 
     def _aggregated(self, path: str) -> Answer:
         match = _AGGREGATED.fullmatch(path.removeprefix(PRICE_AND_DEMAND_PATH))
         if match is None or match[3] not in REGION_NAMES or int(match[2]) not in _MONTHS:
-            return _page(404, "Not Found")
+            return error_page(404, "Not Found")
         month = date(int(match[1]), int(match[2]), 1)
         now = self.clock()
         if month < date(1998, 12, 1):
-            return _page(404, "Not Found")
+            return error_page(404, "Not Found")
         content = self._cached(
             (path, now.date(), self.faults.version), lambda: self.site.price_and_demand(month, match[3], now)
         )
-        return _page(404, "Not Found") if content is None else _download(content, "text/csv", now)
+        return error_page(404, "Not Found") if content is None else _download(content, "text/csv", now)
 
     def _listing(self, path: str, root: str, faults: Sequence[Fault]) -> Answer:
         names = {fault.name for fault in faults}
         items = self._folder(path)
         folders = self._subfolders(path)
         if items is None and not folders:
-            return _page(404, "Not Found")
+            return error_page(404, "Not Found")
         lines = [*folders, *(item.line for item in (items or {}).values())]
         styles = [style for name, style in _STYLES.items() if name in names]
         return Answer(200, page(path, [] if "empty_listing" in names else lines, styles, root))
@@ -160,7 +152,7 @@ class Simulator:
         folder, _, name = path.rpartition("/")
         item = (self._folder(f"{folder}/") or {}).get(name.replace("%23", "#"))
         if item is None or _rolled_off(item, faults):
-            return _page(404, "Not Found")
+            return error_page(404, "Not Found")
         contents = [f for f in faults if f.kind.scope is Scope.CONTENT and _applies(f, item)]
         key = (
             path,
@@ -238,21 +230,6 @@ def _rolled_off(item: Item, faults: Sequence[Fault]) -> bool:
     return any(fault.name == "rolled_off" and _applies(fault, item) for fault in faults)
 
 
-def _spoiled(faults: Sequence[Fault]) -> Answer | None:
-    """The answer of the first fault that needs no content."""
-    for fault in faults:
-        if fault.name == "time_out":
-            return replace(_page(504, "Gateway Timeout"), hold=fault.seconds)
-        if fault.name in _SPOILED:
-            return _SPOILED[fault.name]
-    return None
-
-
-def _page(status: int, title: str, headers: dict[str, str] | None = None) -> Answer:
-    body = f"<html><head><title>{title}</title></head><body><h2>{title}</h2></body></html>\r\n"
-    return Answer(status, body.encode(), headers=headers or {})
-
-
 def _download(content: bytes, media: str, modified: datetime) -> Answer:
     utc = modified.astimezone(NEM_TIME) - timedelta(hours=10)
     headers = {
@@ -260,13 +237,3 @@ def _download(content: bytes, media: str, modified: datetime) -> Answer:
         "Last-Modified": f"{utc:%a, %d %b %Y %H:%M:%S} GMT",
     }
     return Answer(200, content, media, headers)
-
-
-_SPOILED = {
-    "too_many_requests": _page(429, "Too Many Requests", {"Retry-After": "1"}),
-    "too_many_requests_silent": _page(429, "Too Many Requests"),
-    "blocked": _page(403, "Access Denied"),
-    "server_error": _page(503, "Service Unavailable"),
-    "html_with_200": _page(200, "The site is undergoing maintenance"),
-    "no_content": Answer(204),
-}

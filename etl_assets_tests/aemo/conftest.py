@@ -125,6 +125,13 @@ class World:
             assert not {key: (stored[key], truth[key]) for key in truth if stored[key] != truth[key]}
 
 
+def assert_balanced(results: list[Collection]) -> None:
+    """Every record is in exactly one category; the sum is worked out here."""
+    for result in results:
+        a = result.account
+        assert a.fetched == a.filtered + a.invalid + a.duplicate + a.unchanged + a.inserted + a.updated
+
+
 @pytest.fixture(scope="session")
 def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of an empty lake, made once: a data folder may be copied to another place."""
@@ -167,7 +174,8 @@ def configured(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
+    """Dagster's storage as ever, its SQLite in memory: files cost a second a test."""
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 

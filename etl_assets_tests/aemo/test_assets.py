@@ -3,7 +3,6 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
@@ -48,13 +47,15 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 @pytest.fixture
 def materialize(configured: World, instance: dg.DagsterInstance) -> Materialize:
-    def materialize(asset: dg.AssetsDefinition, partition: date = DAY, **options: Any) -> dg.ExecuteInProcessResult:
-        configured.server.set_time(NOW)
+    def materialize(
+        asset: dg.AssetsDefinition, partition: date = DAY, now: datetime = NOW, **options: Any
+    ) -> dg.ExecuteInProcessResult:
+        configured.server.set_time(now)
         return dg.materialize(
             [asset],
             instance=instance,
             partition_key=str(partition),
-            run_config=collect_config([asset], NOW),
+            run_config=collect_config([asset], now),
             resources={"lake": Lake(), "aemo": Aemo()},
             **options,
         )
@@ -87,7 +88,7 @@ def metadata_of(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str
 # --- one day --------------------------------------------------------------------------------------------
 
 
-def test_a_materialised_day_shows_its_rows_its_account_and_its_strip(
+def test_a_materialised_day_shows_its_rows_its_account_and_its_strip_and_is_checked(
     configured: World, materialize: Materialize
 ) -> None:
     result = materialize(DISPATCH_IS)
@@ -107,19 +108,6 @@ def test_a_materialised_day_shows_its_rows_its_account_and_its_strip(
     assert ET.fromstring(unquote(metadata["day"].partition("svg+xml,")[2].removesuffix(")"))).tag.endswith("svg")  # noqa: S314 - our own
     configured.assert_truth(DUE)
 
-
-def test_a_second_run_changes_nothing_and_says_so(materialize: Materialize) -> None:
-    materialize(DISPATCH_IS)
-
-    metadata = metadata_of(materialize(DISPATCH_IS), REGION)
-
-    assert (metadata["records_fetched"], metadata["files_read"]) == (0, 0)
-    assert metadata["dagster/partition_row_count"] == 15
-
-
-def test_a_day_is_checked_under_its_partition(materialize: Materialize) -> None:
-    result = materialize(DISPATCH_IS)
-
     evaluations = result.get_asset_check_evaluations()
     assert all(evaluation.passed for evaluation in evaluations)
     assert {e.check_name for e in evaluations if e.asset_key == REGION} == {
@@ -132,6 +120,28 @@ def test_a_day_is_checked_under_its_partition(materialize: Materialize) -> None:
     }
 
 
+def test_runs_leave_their_records_in_the_state_database_and_a_second_one_changes_nothing(
+    configured: World, materialize: Materialize
+) -> None:
+    first, second = materialize(DISPATCH_IS), materialize(DISPATCH_IS)
+
+    metadata = metadata_of(second, REGION)
+    engine = create_engine(configured.settings.state_url)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text("SELECT run_id, dataset, partition, fetched, inserted, missing_before, missing_after FROM sync_runs")
+        ).all()
+    engine.dispose()
+    assert (metadata["records_fetched"], metadata["files_read"]) == (0, 0)
+    assert metadata["dagster/partition_row_count"] == 15
+    assert set(rows) == {
+        (first.run_id, "aemo.dispatch_region", str(DAY), 15, 15, 3, 0),
+        (first.run_id, "aemo.dispatch_interconnector", str(DAY), 18, 18, 3, 0),
+        (second.run_id, "aemo.dispatch_region", str(DAY), 0, 0, 0, 0),
+        (second.run_id, "aemo.dispatch_interconnector", str(DAY), 0, 0, 0, 0),
+    }
+
+
 def test_one_asset_of_a_report_may_be_made_alone(configured: World, materialize: Materialize) -> None:
     result = materialize(DISPATCH_IS, selection=[asset_key(DISPATCH_INTERCONNECTOR)])
 
@@ -140,27 +150,12 @@ def test_one_asset_of_a_report_may_be_made_alone(configured: World, materialize:
     assert configured.regions() == {}
 
 
-def test_a_run_leaves_its_record_in_the_state_database(configured: World, materialize: Materialize) -> None:
-    result = materialize(DISPATCH_IS)
-
-    engine = create_engine(configured.settings.state_url)
-    with engine.connect() as connection:
-        rows = connection.execute(
-            text("SELECT run_id, dataset, partition, fetched, inserted, missing_before, missing_after FROM sync_runs")
-        ).all()
-    engine.dispose()
-    assert set(rows) == {
-        (result.run_id, "aemo.dispatch_region", str(DAY), 15, 15, 3, 0),
-        (result.run_id, "aemo.dispatch_interconnector", str(DAY), 18, 18, 3, 0),
-    }
-
-
 def test_a_month_of_aggregated_prices_is_a_partition(configured: World, materialize: Materialize) -> None:
-    result = materialize(price_and_demand, date(2025, 11, 1))
+    result = materialize(price_and_demand, date(2025, 11, 1), datetime(2025, 11, 3, 6, 15, tzinfo=NEM_TIME))
 
     [(rows, last)] = configured.query("SELECT count(*), max(interval_end) FROM lake.aemo.price_and_demand")
     assert result.success
-    assert (rows, last) == (5 * 288 * 21, datetime(2025, 11, 22, tzinfo=NEM_TIME))
+    assert (rows, last) == (5 * 288 * 2, datetime(2025, 11, 3, tzinfo=NEM_TIME))
     assert metadata_of(result, asset_key(PRICE_AND_DEMAND))["dagster/partition_row_count"] == rows
     assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
 
@@ -298,13 +293,3 @@ def test_forecasts_of_a_past_day_stay_what_they_were(configured: World, material
 
 def test_a_moment_is_the_ticks_where_it_has_one() -> None:
     assert CollectConfig(as_of="2025-11-22T00:11:00+10:00").moment() == NOW
-
-
-def test_prices_of_a_run_are_decimals_of_the_market(configured: World, materialize: Materialize) -> None:
-    materialize(DISPATCH_IS)
-
-    [(price,)] = configured.query(
-        "SELECT rrp FROM lake.aemo.dispatch_region WHERE interval_end = ? AND region_id = 'VIC1'", DUE[0]
-    )
-
-    assert Decimal(str(price)) == configured.market.region(DUE[0], "VIC1").rrp

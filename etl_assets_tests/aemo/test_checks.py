@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from etl_assets.aemo import checks
-from etl_assets.aemo.checks import Inquiry, Outcome, inquire, month_outcomes, questions
+from etl_assets.aemo.checks import Inquiry, Outcome, inquire, inquire_days, month_outcomes, questions
 from etl_assets.aemo.feeds import (
     DISPATCH_REGION_FEED,
     FEEDS,
@@ -270,7 +270,7 @@ def test_a_record_in_quarantine_is_shown_until_it_is_resolved(
         quarantine(lake, [record], run_id="a run", day=DAY, now=NOW)
 
     lying = ask("nothing_is_quarantined")
-    store(QUARANTINE, {"id": record.id, "resolved_at": NOW})
+    store(QUARANTINE, {"id": record.id, "day": DAY, "resolved_at": NOW})
     resolved = ask("nothing_is_quarantined")
 
     assert not lying.passed
@@ -326,6 +326,49 @@ def test_a_month_fails_with_one_of_its_days_and_names_it(world: World) -> None:
 
     assert {name for name, outcome in outcomes.items() if not outcome.passed} == {"intervals_are_complete"}
     assert outcomes["intervals_are_complete"].description.startswith("27 of 28 days passed: 2026-02-02")
+
+
+def test_a_day_that_is_asked_among_others_answers_as_it_does_alone(world: World, store: Callable[..., None]) -> None:
+    days = [date(2025, 6, 29), date(2025, 6, 30), date(2025, 7, 1), date(2025, 7, 2)]
+    ends = [interval_ends(day)[0] for day in days]
+    balance = {"total_demand": 7000.0, "dispatchable_generation": 6500.0}
+    store(
+        REGION,
+        region_row(interval_end=ends[0], rrp=17500.01, net_interchange=-400.0, **balance),
+        region_row(interval_end=ends[1], rrp=50.0),
+        region_row(interval_end=ends[2], rrp=17500.01),
+        region_row("SA1", interval_end=ends[3], rrp=-1000.01, net_interchange=-500.1, **balance),
+    )
+    store(TRADING_PRICE, *({"interval_end": end, "region_id": "NSW1", "rrp": 50.0} for end in ends))
+    units = {ends[0]: 10, ends[3]: 10, interval_ends(days[3])[1]: 10, interval_ends(days[3])[2]: 1}
+    store(UNIT_SCADA, *({"interval_end": end, "duid": f"U{n}"} for end, count in units.items() for n in range(count)))
+    twice = "INSERT INTO lake.aemo.dispatch_region (interval_end, region_id, intervention, market_day) VALUES (?,?,?,?)"
+    world.execute(twice, ends[0], "NSW1", 0, days[0])
+    record = QuarantinedRecord(REGION.full_name, "a file", "D", "a reason")
+    with write_lake(world.settings, "a test") as lake, transaction(lake):
+        quarantine(lake, [record], run_id="a run", day=days[3], now=NOW)
+
+    failed = set()
+    with read_lake(world.settings) as lake:
+        for feed in (DISPATCH_REGION_FEED, TRADING_PRICE_FEED, UNIT_SCADA_FEED):
+            for asked in inquire_days(lake, feed, days, NOW):
+                for name, question in questions(feed).items():
+                    outcome = question(asked)
+                    assert outcome == question(inquire(lake, feed, asked.day, NOW)), (name, asked.day)
+                    failed |= set() if outcome.passed else {(asked.day.day, name)}
+
+    incomplete = {(day.day, name) for day in days for name in ("intervals_are_complete", "entities_are_all_there")}
+    assert failed - incomplete == {
+        (29, "price_is_within_cap"),
+        (29, "energy_identity_holds"),
+        (29, "keys_are_unique"),
+        (29, "prices_agree_across_sources"),
+        (1, "prices_agree_across_sources"),
+        (2, "price_is_within_cap"),
+        (2, "energy_identity_holds"),
+        (2, "units_report_steadily"),
+        (2, "nothing_is_quarantined"),
+    }
 
 
 def test_an_inquiry_knows_its_feed_and_day(world: World) -> None:

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from etl_assets.aemo.account import Account
 from etl_assets.aemo.forecasts import collect_forecasts
 from etl_assets.http import HttpClient, Unavailable, Unintelligible
+from etl_assets.lake.account import Account
 from etl_assets.market_time import NEM_TIME
 from etl_assets.simulator.dashboard import forecast, forecast_ends
 from etl_assets_tests.aemo.conftest import DUE, NOW, World

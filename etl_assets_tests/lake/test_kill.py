@@ -7,7 +7,7 @@ from itertools import cycle
 from etl_assets.lake.maintenance import maintain
 from etl_assets.lake.publish import publish, published_snapshot
 
-POINTS = ("upserted", "committed", "upserted", "locked", "acknowledged") * 2 + ("upserted", "upserted")
+POINTS = ("upserted", "committed", "upserted", "locked", "acknowledged", "upserted")
 """What a writer has just said when it is killed; it goes on meanwhile, so that the kill falls at any point after."""
 LATER = timedelta(days=30)
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from etl_assets.simulator.app import SimulatorServer
 from etl_assets.simulator.service import Simulator
+from etl_assets_tests.simulator.ace_reading import client
 from etl_assets_tests.simulator.reading import NOW
 
 
@@ -18,6 +20,20 @@ def simulator() -> Simulator:
 def server() -> Iterator[SimulatorServer]:
     with SimulatorServer(now=lambda: NOW) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def account(server: SimulatorServer) -> Iterator[httpx.Client]:
+    """A client of ACE's own API, with the right key."""
+    with client(server.ace_url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def documents(server: SimulatorServer) -> Iterator[httpx.Client]:
+    """A client of the API as 001's documents have it."""
+    with client(server.ace_v1_url) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
--- Intervals of a market day whose price lies outside the floor and the cap of its financial year.
-SELECT interval_end, region_id, rrp
+-- Intervals of some market days whose price lies outside the floor and the cap of its financial year.
+SELECT market_day, interval_end, region_id, rrp
 FROM lake.aemo.dispatch_region
-WHERE market_day = $day
+WHERE market_day BETWEEN $first AND $last
   AND intervention = 0
   AND (rrp < $floor OR rrp > $cap)
-ORDER BY interval_end, region_id
+ORDER BY market_day, interval_end, region_id

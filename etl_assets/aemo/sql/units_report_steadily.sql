@@ -1,11 +1,11 @@
--- Intervals of a market day in which clearly fewer units reported than in the day's median interval.
+-- Intervals of some market days in which clearly fewer units reported than in their day's median interval.
 WITH counted AS (
-    SELECT interval_end, count(*) AS units
+    SELECT market_day, interval_end, count(*) AS units
     FROM lake.aemo.unit_scada
-    WHERE market_day = $day
-    GROUP BY interval_end
+    WHERE market_day BETWEEN $first AND $last
+    GROUP BY market_day, interval_end
 )
-SELECT interval_end, units, (SELECT median(units) FROM counted) AS usual
+SELECT market_day, interval_end, units, median(units) OVER (PARTITION BY market_day) AS usual
 FROM counted
-WHERE units < $share * (SELECT median(units) FROM counted)
-ORDER BY interval_end
+QUALIFY units < $share * usual
+ORDER BY market_day, interval_end

@@ -1,0 +1,67 @@
+"""Asking for the healing of partitions: again only after a while, and never while it is at work.
+
+Shared by the sensors of all sources; what ails is theirs to find.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+BACK_OFF_MINUTES = (5, 15, 60)
+"""Waits after the first, second and later failed healings of one gap; the last one repeats, hourly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often the healing of a day was asked for, and when last."""
+
+    count: int
+    asked_at: datetime
+
+    def may_ask_again(self, now: datetime) -> bool:
+        """Whether the back-off has passed."""
+        wait = BACK_OFF_MINUTES[min(self.count, len(BACK_OFF_MINUTES)) - 1]
+        return now >= self.asked_at + timedelta(minutes=wait)
+
+
+class Ailing(Protocol):
+    """A partition that needs healing."""
+
+    @property
+    def name(self) -> str:
+        """How the cursor and the run's tag call it."""
+        ...
+
+
+Some = TypeVar("Some", bound=Ailing)
+
+
+def plan_healing(
+    ailing: Iterable[Some], attempts: Mapping[str, Attempts], running: frozenset[str], now: datetime
+) -> tuple[list[Some], dict[str, Attempts]]:
+    """What to ask for now, and the attempts to remember. What is whole again is forgotten."""
+    asked: list[Some] = []
+    kept: dict[str, Attempts] = {}
+    for day in ailing:
+        former = attempts.get(day.name)
+        if day.name in running or (former and not former.may_ask_again(now)):
+            kept |= {day.name: former} if former else {}
+            continue
+        asked.append(day)
+        kept[day.name] = Attempts(former.count + 1 if former else 1, now)
+    return asked, kept
+
+
+def load_attempts(cursor: str | None) -> dict[str, Attempts]:
+    """The attempts that a sensor's cursor holds."""
+    return {
+        name: Attempts(entry["count"], datetime.fromisoformat(entry["asked_at"]))
+        for name, entry in json.loads(cursor or "{}").items()
+    }
+
+
+def dump_attempts(attempts: Mapping[str, Attempts]) -> str:
+    """Attempts as a sensor's cursor."""
+    return json.dumps({name: {"count": a.count, "asked_at": a.asked_at.isoformat()} for name, a in attempts.items()})

@@ -1,0 +1,16 @@
+"""The answer to a check, whatever it was asked of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one check for one partition. ``is_error`` is false where a person should merely look."""
+
+    passed: bool
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_error: bool = True
+    pictures: Mapping[str, str] = field(default_factory=dict)
