@@ -4,6 +4,9 @@ import warnings
 
 import dagster as dg
 
+from etl_assets.ace.assets import SITE_ASSETS, SITE_SOURCES
+from etl_assets.ace.automation import SITE_JOBS, SITE_SCHEDULES, SITE_SENSORS
+from etl_assets.ace.resource import Ace
 from etl_assets.aemo.assets import EXTERNAL_SOURCES, MARKET_ASSETS
 from etl_assets.aemo.automation import MARKET_JOBS, MARKET_SCHEDULES, MARKET_SENSORS
 from etl_assets.aemo.resource import Aemo
@@ -15,13 +18,22 @@ from etl_assets.ops.retention import dagster_history_trimmed, trim_history, trim
 with warnings.catch_warnings():
     # "Open in editor" on every asset; Dagster 1.13 calls it a beta, and its minor version is pinned.
     warnings.simplefilter("ignore", dg.BetaWarning)
-    ASSETS = dg.with_source_code_references([*EXTERNAL_SOURCES, *MARKET_ASSETS, *LAKE_ASSETS, dagster_history_trimmed])
+    ASSETS = dg.with_source_code_references(
+        [
+            *EXTERNAL_SOURCES,
+            *MARKET_ASSETS,
+            *SITE_SOURCES,
+            *SITE_ASSETS,
+            *LAKE_ASSETS,
+            dagster_history_trimmed,
+        ]
+    )
 
 defs = dg.Definitions(
     assets=ASSETS,
-    jobs=[*MARKET_JOBS, *LAKE_JOBS, trim_history],
-    schedules=[*MARKET_SCHEDULES, *LAKE_SCHEDULES, trim_history_schedule],
-    sensors=[*MARKET_SENSORS, *LAKE_SENSORS],
-    resources={"lake": Lake(), "aemo": Aemo()},
+    jobs=[*MARKET_JOBS, *SITE_JOBS, *LAKE_JOBS, trim_history],
+    schedules=[*MARKET_SCHEDULES, *SITE_SCHEDULES, *LAKE_SCHEDULES, trim_history_schedule],
+    sensors=[*MARKET_SENSORS, *SITE_SENSORS, *LAKE_SENSORS],
+    resources={"lake": Lake(), "aemo": Aemo(), "ace": Ace()},
     executor=dg.in_process_executor,
 )

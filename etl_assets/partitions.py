@@ -43,3 +43,17 @@ SITE_DAY = dg.MultiPartitionsDefinition(
 def partition_days(keys: "list[str] | tuple[str, ...]") -> list[date]:
     """Market days of partition keys such as ``2026-11-22``."""
     return [date.fromisoformat(key) for key in keys]
+
+
+def site_days(keys: "list[str] | tuple[str, ...]") -> dict[str, list[date]]:
+    """Market days by site of partition keys such as ``2026-11-22|building-a``."""
+    found: dict[str, list[date]] = {}
+    for key in keys:
+        day, _, site = key.partition("|")
+        found.setdefault(site, []).append(date.fromisoformat(day))
+    return {site: sorted(days) for site, days in found.items()}
+
+
+def site_day_key(day: date, site: str) -> str:
+    """The partition key of a site's market day."""
+    return f"{day}|{site}"

@@ -96,7 +96,9 @@ def _add_records(summary: RunSummary, event: "dg.DagsterEvent") -> None:
         if name.startswith("records_") and isinstance(value.value, int)
     }
     if counts:
-        summary.records[".".join(materialization.asset_key.path)] = counts
+        former = summary.records.get(".".join(materialization.asset_key.path), {})
+        summed = {name: former.get(name, 0) + count for name, count in counts.items()}
+        summary.records[".".join(materialization.asset_key.path)] = summed
 
 
 def _add_check(summary: RunSummary, event: "dg.DagsterEvent") -> None:

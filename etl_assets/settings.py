@@ -226,6 +226,15 @@ class Settings(BaseSettings):
         return bool(self.nemweb_url == Settings.model_fields["nemweb_url"].default)
 
     @property
+    def reads_live_account(self) -> bool:
+        """Whether ACE's address is the real one."""
+        return bool(self.ace_api_url == Settings.model_fields["ace_api_url"].default)
+
+    def site(self, name: str) -> SiteSettings:
+        """The settings of a site; the defaults for one that is configured no more."""
+        return next((site for site in self.sites if site.name == name), SiteSettings(name=name))
+
+    @property
     def dagster_home(self) -> Path:
         """Folder of Dagster's own storage: runs, events, schedules."""
         return (self.etl_data / "dagster").absolute()

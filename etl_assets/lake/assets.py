@@ -22,7 +22,9 @@ OWNERS = ["team:market-data"]
     kinds={"duckdb"},
     owners=OWNERS,
     deps=[
-        *(dg.AssetKey([table.schema, table.name]) for table in TABLES if table.schema == "aemo"),
+        *(dg.AssetKey([table.schema, table.name]) for table in TABLES if table.schema in ("aemo", "ace")),
+        dg.AssetKey(["quality", "data_quality"]),
+        dg.AssetKey(["quality", "gaps"]),
         # Where both run, the file is published after maintenance, not before.
         "small_files_merged",
         "lake_maintained",

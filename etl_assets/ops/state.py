@@ -1,104 +1,41 @@
-"""Operational state that is written row by row: records of runs and checkpoints.
+"""Records of runs and checkpoints, and what of the state database analysts see and how long it is kept.
 
 One SQLAlchemy database, SQLite by default and Postgres when configured. Not in the lake, because a lake pays a
 file for every commit; not in Dagster's storage, because analysts read it: ``publish`` copies it.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    DateTime,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    TypeDecorator,
-    create_engine,
-    delete,
-    inspect,
-    select,
-    text,
-)
-from sqlalchemy import event as sqlalchemy_event
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import JSON, Select, String, cast, delete, func, or_, select
 
 from etl_assets.lake.publish import Copied
+from etl_assets.ops.database import begin, upsert_row
+from etl_assets.ops.tables import ALERTS, CHECKPOINTS, SITE_SYNC, SITE_WINDOWS, SYNC_RUNS
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect, Engine
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    import pyarrow as pa
+    from sqlalchemy import Connection
 
-METADATA = MetaData()
-
-
-class _Instant(TypeDecorator[datetime]):
-    """An aware instant. Kept in UTC, because SQLite drops the zone and compares what is left as text."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: "Dialect") -> datetime | None:  # noqa: ARG002
-        return value.astimezone(UTC) if value is not None else None
-
-    def process_result_value(self, value: datetime | None, dialect: "Dialect") -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-_UTC = _Instant()
-
-SYNC_RUNS = Table(
-    "sync_runs",
-    METADATA,
-    Column("run_id", String, primary_key=True, comment="Dagster run."),
-    Column("attempt", Integer, primary_key=True, comment="1, and more where the step was tried again."),
-    Column("dataset", String, primary_key=True, comment="Table that was collected, schema.name."),
-    Column("partition", String, primary_key=True, comment="Market day, or first and last of a range."),
-    Column("started_at", _UTC, nullable=False, comment="Start of the collection."),
-    Column("finished_at", _UTC, nullable=False, comment="End of the collection."),
-    Column("duration_seconds", Float, nullable=False, comment="How long it took."),
-    Column("fetched", Integer, nullable=False, comment="Records read; equals the sum of the next six."),
-    Column("filtered", Integer, nullable=False, comment="Records outside the market days that were asked for."),
-    Column("invalid", Integer, nullable=False, comment="Records that lie in quarantine."),
-    Column("duplicate", Integer, nullable=False, comment="Records repeated within a batch."),
-    Column("unchanged", Integer, nullable=False, comment="Records that the lake had already."),
-    Column("inserted", Integer, nullable=False, comment="New rows."),
-    Column("updated", Integer, nullable=False, comment="Rows completed or revised."),
-    Column("missing_before", Integer, nullable=False, comment="Intervals missing before."),
-    Column("missing_after", Integer, nullable=False, comment="Intervals still missing."),
-    Column("files_read", Integer, nullable=False, comment="Files read."),
-    Column("files_refused", Integer, nullable=False, comment="Files refused whole."),
-    Column("requests_by_status", JSON, nullable=False, comment="HTTP answers by status."),
-    Column("retries", Integer, nullable=False, comment="Requests that were tried again."),
-    Column("bytes_received", BigInteger, nullable=False, comment="Bytes received."),
-    Column("errors", JSON, nullable=False, comment="What went wrong, one sentence each."),
+RUNS_COMMENT = (
+    "What each run did for each dataset: fetched = filtered + invalid + duplicate + unchanged + inserted + updated. "
+    "kept is what passed the filter (fetched - filtered), dropped what did not (filtered)."
 )
 
-CHECKPOINTS = Table(
-    "checkpoints",
-    METADATA,
-    Column("name", String, primary_key=True, comment="What the checkpoint is of."),
-    Column("value", JSON, nullable=False, comment="Where to resume."),
-    Column("saved_at", _UTC, nullable=False, comment="When it was saved."),
-    Column("expires_at", _UTC, nullable=False, comment="When it is facts no more."),
-)
+Status = Literal["complete", "partial", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRun:
-    """One row of ``ops.sync_runs``: what one run did for one dataset and partition."""
+    """One row of ``ops.sync_runs``: what one run did for one dataset and partition.
+
+    ``status`` None is stored as partial where there were errors, else as complete. ``stack`` is the text of a
+    traceback. Counts of windows, pages and points are those of sites.
+    """
 
     run_id: str
     attempt: int
@@ -122,64 +59,39 @@ class SyncRun:
     retries: int
     bytes_received: int
     errors: tuple[str, ...]
+    sync_id: str = ""
+    site_name: str = ""
+    status: Status | None = None
+    pages: int = 0
+    cursor_repairs: int = 0
+    points_processed: int = 0
+    points_skipped: int = 0
+    failed_batches: int = 0
+    database_errors: int = 0
+    windows_complete: int = 0
+    windows_failed: int = 0
+    windows_deferred: int = 0
+    stack: str = ""
+
+    @property
+    def kept(self) -> int:
+        """Records that passed the filter: what the documents of the predecessor call records_filtered."""
+        return self.fetched - self.filtered
+
+    @property
+    def dropped(self) -> int:
+        """Records that the filter took out."""
+        return self.filtered
+
+    @property
+    def requests(self) -> int:
+        """Requests sent, each try counted."""
+        return sum(self.requests_by_status.values())
 
 
-_engines: "dict[str, Engine]" = {}
-
-
-def _engine(settings: Settings) -> "Engine":
-    """The process's engine for this database, its tables created and their missing columns added."""
-    url = settings.state_url
-    if url not in _engines:
-        if url.startswith("sqlite:///"):
-            settings.etl_data.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url)
-        if engine.dialect.name == "sqlite":
-            sqlalchemy_event.listen(engine, "connect", _configure_sqlite)
-        with _one_at_a_time(engine):
-            _migrate(engine)
-        _engines[url] = engine
-    return _engines[url]
-
-
-def _configure_sqlite(connection: "DBAPIConnection", _record: object) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA busy_timeout = 30000")
-
-
-def _one_at_a_time(engine: "Engine") -> AbstractContextManager[object]:
-    """Processes that open an SQLite file at once make it, its journal and its tables in turn."""
-    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
-        return nullcontext()
-    from filelock import FileLock
-
-    return FileLock(f"{engine.url.database}.lock")
-
-
-def _migrate(engine: "Engine") -> None:
-    METADATA.create_all(engine)
-    inspector = inspect(engine)
-    with engine.begin() as connection:
-        for table in METADATA.sorted_tables:
-            present = {column["name"] for column in inspector.get_columns(table.name)}
-            for column in table.columns:
-                if column.name not in present:
-                    kind = column.type.compile(engine.dialect)
-                    connection.execute(text(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {kind}'))
-
-
-@contextmanager
-def _begin(settings: Settings) -> "Iterator[Connection]":
-    with _engine(settings).begin() as connection:
-        yield connection
-
-
-def _upsert(connection: "Connection", table: Table, values: Mapping[str, Any]) -> None:
-    insert = postgres_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = insert(table).values(**values)
-    key = [column.name for column in table.primary_key]
-    changes = {name: statement.excluded[name] for name in values if name not in key}
-    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changes))
+def new_sync_id(now: datetime) -> str:
+    """A name for one sync: ``sync_``, the epoch in seconds, and six random characters."""
+    return f"sync_{int(now.timestamp())}_{secrets.token_hex(3)}"
 
 
 def record_sync_run(settings: Settings, run: SyncRun) -> None:
@@ -187,54 +99,120 @@ def record_sync_run(settings: Settings, run: SyncRun) -> None:
     values = {f.name: getattr(run, f.name) for f in fields(run)}
     values["errors"] = list(run.errors)
     values["requests_by_status"] = dict(run.requests_by_status)
-    with _begin(settings) as connection:
-        _upsert(connection, SYNC_RUNS, values)
+    values["status"] = run.status or ("partial" if run.errors else "complete")
+    with begin(settings) as connection:
+        upsert_row(connection, SYNC_RUNS, values)
 
 
 def save_checkpoint(settings: Settings, name: str, value: Mapping[str, Any], *, now: datetime, keep: timedelta) -> None:
     """Remember where to resume, for as long as ``keep``."""
-    with _begin(settings) as connection:
-        _upsert(
-            connection,
-            CHECKPOINTS,
-            {"name": name, "value": dict(value), "saved_at": now, "expires_at": now + keep},
-        )
+    row = {"name": name, "value": dict(value), "saved_at": now, "expires_at": now + keep}
+    with begin(settings) as connection:
+        upsert_row(connection, CHECKPOINTS, row)
 
 
 def load_checkpoint(settings: Settings, name: str, *, now: datetime) -> dict[str, Any] | None:
     """Where to resume; None where nothing was saved or it has expired."""
-    with _begin(settings) as connection:
+    with begin(settings) as connection:
         row = connection.execute(select(CHECKPOINTS).where(CHECKPOINTS.c.name == name)).mappings().first()
     if row is None or row["expires_at"] <= now:
         return None
     return dict(row["value"])
 
 
+def load_checkpoints(settings: Settings, prefix: str, *, now: datetime) -> dict[str, dict[str, Any]]:
+    """Every checkpoint alive whose name begins with a prefix, by name."""
+    found = select(CHECKPOINTS).where(CHECKPOINTS.c.name.startswith(prefix, autoescape=True))
+    with begin(settings) as connection:
+        rows = connection.execute(found.order_by(CHECKPOINTS.c.name)).mappings().all()
+    # SQLite's LIKE does not tell upper case from lower.
+    return {r["name"]: dict(r["value"]) for r in rows if r["name"].startswith(prefix) and r["expires_at"] > now}
+
+
 def clear_checkpoint(settings: Settings, name: str) -> None:
     """Forget a checkpoint: the work is complete."""
-    with _begin(settings) as connection:
+    with begin(settings) as connection:
         connection.execute(delete(CHECKPOINTS).where(CHECKPOINTS.c.name == name))
 
 
 def forget_old(settings: Settings, *, now: datetime) -> int:
-    """Remove run records older than ``SYNC_RUN_RETENTION`` and expired checkpoints; returns how many rows went."""
-    with _begin(settings) as connection:
-        runs = connection.execute(
-            delete(SYNC_RUNS).where(SYNC_RUNS.c.finished_at < now - settings.sync_run_retention)
-        ).rowcount
-        checkpoints = connection.execute(delete(CHECKPOINTS).where(CHECKPOINTS.c.expires_at <= now)).rowcount
-    return int(runs + checkpoints)
+    """Remove what is past its time; returns how many rows went.
+
+    That is records of runs, and alerts that were resolved, older than ``SYNC_RUN_RETENTION``; expired checkpoints; and
+    windows of sites that rows for whole hours can stand for. A window is never forgotten: what it says (this hour
+    need not be read again) stays true, and a backfill would read the hour anew.
+    """
+    from etl_assets.ops.site_state import coarsen
+
+    limit = now - settings.sync_run_retention
+    with begin(settings) as connection:
+        rows = sum(
+            connection.execute(statement).rowcount
+            for statement in (
+                delete(SYNC_RUNS).where(SYNC_RUNS.c.finished_at < limit),
+                delete(CHECKPOINTS).where(CHECKPOINTS.c.expires_at <= now),
+                delete(ALERTS).where(ALERTS.c.resolved_at < limit),
+            )
+        )
+    return int(rows) + coarsen(settings, now=now)
 
 
 def sync_runs(settings: Settings) -> list[dict[str, Any]]:
     """All rows of ``ops.sync_runs``, oldest first, instants aware."""
-    with _begin(settings) as connection:
+    with begin(settings) as connection:
         rows = connection.execute(select(SYNC_RUNS).order_by(SYNC_RUNS.c.started_at)).mappings().all()
     return [dict(row) for row in rows]
 
 
 def copies_for_analysts(settings: Settings) -> list[Copied]:
-    """What of this database goes into ``warehouse.duckdb``."""
+    """What of this database goes into ``warehouse.duckdb``: no cursor, no traceback, no address."""
+    with begin(settings) as connection:
+        return [
+            Copied(schema="ops", name=name, comment=comment, rows=_arrow(connection, query))
+            for name, comment, query in _published(connection, settings)
+        ]
+
+
+def _published(connection: "Connection", settings: Settings) -> Sequence[tuple[str, str, Select[Any]]]:
+    dropped = SYNC_RUNS.c.filtered
+    runs = [c for c in SYNC_RUNS.c if c.name != "stack"]
+    kept = (SYNC_RUNS.c.fetched - dropped).label("kept")
+    alerts = [c for c in ALERTS.c if c.name != "claimed_until"]
+    return (
+        (
+            "sync_runs",
+            RUNS_COMMENT,
+            select(*runs, kept, dropped.label("dropped")).order_by(SYNC_RUNS.c.started_at),
+        ),
+        (
+            "site_sync",
+            "How far each site was read without a hole.",
+            select(SITE_SYNC).order_by(SITE_SYNC.c.site_name),
+        ),
+        (
+            "site_windows",
+            "Windows in which sites were read: what is not complete, and the last days of what is.",
+            _recent_windows(connection, settings),
+        ),
+        (
+            "alerts",
+            "Conditions that were raised, and when they cleared.",
+            select(*alerts).order_by(ALERTS.c.raised_at, ALERTS.c.key),
+        ),
+    )
+
+
+def _recent_windows(connection: "Connection", settings: Settings) -> Select[Any]:
+    """Years of complete hours would be copied at every tick, and tell an analyst nothing that the readings do not."""
+    columns = SITE_WINDOWS.c
+    newest = connection.execute(select(func.max(columns.window_end))).scalar()
+    query = select(SITE_WINDOWS).order_by(columns.site_name, columns.window_start, columns.window_end, columns.status)
+    if newest is None:
+        return query
+    return query.where(or_(columns.status != "complete", columns.window_end > newest - settings.sync_run_retention))
+
+
+def _arrow(connection: "Connection", query: Select[Any]) -> "pa.Table":
     import pyarrow as pa
 
     kinds = {
@@ -243,17 +221,9 @@ def copies_for_analysts(settings: Settings) -> list[Copied]:
         "INTEGER": pa.int64(),
         "BIGINT": pa.int64(),
     }
-    schema = pa.schema([(c.name, kinds.get(str(c.type), pa.string())) for c in SYNC_RUNS.columns])
-    rows = [
-        {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
-        for row in sync_runs(settings)
-    ]
-    return [
-        Copied(
-            schema="ops",
-            name="sync_runs",
-            comment="What each run did for each dataset: "
-            "fetched = filtered + invalid + duplicate + unchanged + inserted + updated.",
-            rows=pa.Table.from_pylist(rows, schema=schema),
-        )
-    ]
+    # JSON stays the text that it is stored as: reading and writing it again took half of the time.
+    columns = [cast(c, String).label(c.name) if isinstance(c.type, JSON) else c for c in query.selected_columns]
+    rows = connection.execute(query.with_only_columns(*columns, maintain_column_froms=True)).all()
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    schema = pa.schema([(c.name, kinds.get(str(c.type), pa.string())) for c in columns])
+    return pa.Table.from_arrays([pa.array(v, f.type) for v, f in zip(values, schema, strict=True)], schema=schema)

@@ -1,5 +1,6 @@
 """Run records and checkpoints: written by many processes, kept in UTC, shown to analysts."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,13 +14,17 @@ import pytest
 
 from etl_assets.lake.publish import publish
 from etl_assets.market_time import NEM_TIME
-from etl_assets.ops import state
+from etl_assets.ops import database
+from etl_assets.ops.alerts import Condition, evaluate
+from etl_assets.ops.site_state import SiteWindow, advance_last_sync, record_window, windows
 from etl_assets.ops.state import (
     SyncRun,
     clear_checkpoint,
     copies_for_analysts,
     forget_old,
     load_checkpoint,
+    load_checkpoints,
+    new_sync_id,
     record_sync_run,
     save_checkpoint,
     sync_runs,
@@ -62,7 +67,7 @@ def state_file(settings: Settings) -> Iterator[Path]:
 
 def forget_engine(settings: Settings) -> None:
     """As if the process had just started."""
-    if engine := state._engines.pop(settings.state_url, None):
+    if engine := database._engines.pop(settings.state_url, None):
         engine.dispose()
 
 
@@ -71,7 +76,7 @@ def test_a_run_is_read_back_as_it_was_recorded(settings):
 
     [row] = sync_runs(settings)
 
-    assert SyncRun(**{**row, "errors": tuple(row["errors"])}) == RUN
+    assert SyncRun(**{**row, "errors": tuple(row["errors"])}) == replace(RUN, status="partial")
     assert row["started_at"].tzinfo is UTC
 
 
@@ -90,6 +95,65 @@ def test_another_run_dataset_or_partition_is_another_row_oldest_first(settings, 
     record_sync_run(settings, replace(RUN, started_at=STARTED - timedelta(minutes=5), inserted=50, **other))
 
     assert [row["inserted"] for row in sync_runs(settings)] == [50, 5]
+
+
+def test_a_site_sync_is_read_back_with_all_that_it_counted(settings):
+    run = replace(
+        RUN,
+        sync_id="sync_1795399170_0a1b2c",
+        site_name="building-a",
+        status="failed",
+        pages=3,
+        cursor_repairs=2,
+        points_processed=4_500,
+        points_skipped=12,
+        failed_batches=1,
+        database_errors=1,
+        windows_complete=22,
+        windows_failed=1,
+        windows_deferred=1,
+        stack="Traceback (most recent call last): …",
+    )
+
+    record_sync_run(settings, run)
+
+    [row] = sync_runs(settings)
+    assert SyncRun(**{**row, "errors": tuple(row["errors"])}) == run
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "stored"),
+    [
+        (None, (), "complete"),
+        (None, ("cut off",), "partial"),
+        ("failed", (), "failed"),
+        ("complete", ("x",), "complete"),
+    ],
+)
+def test_a_run_that_does_not_say_how_it_ended_is_partial_where_there_were_errors(settings, status, errors, stored):
+    record_sync_run(settings, replace(RUN, status=status, errors=errors))
+
+    assert [row["status"] for row in sync_runs(settings)] == [stored]
+
+
+def test_what_is_kept_and_what_is_dropped_make_what_was_fetched():
+    assert (RUN.kept, RUN.dropped, RUN.requests) == (20, 1, 4)
+
+
+def test_a_sync_id_names_its_second_and_is_no_other_syncs(now):
+    ids = {new_sync_id(now) for _ in range(100)}
+
+    assert len(ids) == 100
+    assert all(re.fullmatch(r"sync_1795312800_[0-9a-z]{3,}", sync_id) for sync_id in ids)
+
+
+def test_checkpoints_are_found_by_the_beginning_of_their_name_taken_literally(settings, now):
+    names = ("walk:a_b:1", "walk:a_b:2", "walk:A_B:1", "walk:axb:1", "walk:a_b%:1", "other")
+    for number, name in enumerate(names):
+        save_checkpoint(settings, name, {"n": number}, now=now, keep=timedelta(hours=number + 1))
+
+    assert load_checkpoints(settings, "walk:a_b:", now=now) == {"walk:a_b:1": {"n": 0}, "walk:a_b:2": {"n": 1}}
+    assert load_checkpoints(settings, "walk:a_b:", now=now + timedelta(hours=1)) == {"walk:a_b:2": {"n": 1}}
 
 
 def test_an_instant_in_another_zone_stays_the_same_instant(settings):
@@ -148,17 +212,49 @@ def test_forgetting_removes_what_is_past_its_time_and_nothing_else(settings, now
     assert forget_old(settings, now=now) == 0
 
 
+def test_alerts_are_forgotten_once_they_have_been_resolved_for_as_long(settings, now):
+    condition = Condition("duration:a", "duration", "slow", {}, firing=True)
+    evaluate(settings, [condition, replace(condition, key="duration:b")], now=now)
+    evaluate(settings, [replace(condition, firing=False)], now=now)
+
+    assert forget_old(settings, now=now + timedelta(days=30)) == 0
+    assert forget_old(settings, now=now + timedelta(days=30, seconds=1)) == 1
+    assert [alert for (alert,) in published(settings, "SELECT key FROM ops.alerts")] == ["duration:b"]
+
+
+def test_forgetting_keeps_every_window_but_makes_whole_hours_of_old_ones(settings, now):
+    long_ago = now - timedelta(days=400)
+    for minute in (0, 20, 40):
+        start = long_ago + timedelta(minutes=minute)
+        record_window(settings, SiteWindow("a", start, start + timedelta(minutes=20), "complete", now))
+
+    assert forget_old(settings, now=now) == 2
+    assert [(w.start, w.end) for w in windows(settings, "a", start=long_ago, end=now)] == [
+        (long_ago, long_ago + timedelta(hours=1))
+    ]
+
+
+def published(settings: Settings, sql: str) -> list[tuple]:
+    publish(settings, now=STARTED, extra=copies_for_analysts(settings))
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(sql).fetchall()
+
+
 def test_an_older_database_gets_the_column_that_it_lacks(settings, state_file):
     record_sync_run(settings, RUN)
     forget_engine(settings)
     with sqlite3.connect(state_file) as connection:
         connection.execute("ALTER TABLE sync_runs DROP COLUMN files_refused")
+        connection.execute("ALTER TABLE sync_runs DROP COLUMN windows_failed")
+        connection.execute("DROP TABLE site_windows")
         connection.execute("DROP TABLE checkpoints")
     connection.close()
 
     record_sync_run(settings, replace(RUN, run_id="run-2", started_at=STARTED + timedelta(minutes=5)))
 
     assert [row["files_refused"] for row in sync_runs(settings)] == [None, 1]
+    assert [row["windows_failed"] for row in sync_runs(settings)] == [None, 0]
     assert load_checkpoint(settings, "walk", now=STARTED) is None
     assert copies_for_analysts(settings)[0].rows["files_refused"].to_pylist() == [None, 1]
 
@@ -199,8 +295,31 @@ def test_analysts_find_the_runs_in_their_file_and_no_checkpoint(settings, now):
     finished = STARTED + timedelta(seconds=2.5)
     assert rows == [("run-1", STARTED, finished, 2.5, 5, 5_000_000_000, "1", "b.zip is cut off.")]
     assert types["started_at"] == "TIMESTAMP WITH TIME ZONE"
-    assert ops == [("publication",), ("sync_runs",)]
+    assert [name for (name,) in ops] == ["alerts", "publication", "site_sync", "site_windows", "sync_runs"]
     assert b"not for analysts" not in settings.warehouse_path.read_bytes()
+
+
+def test_analysts_see_what_a_run_kept_and_dropped_and_no_traceback(settings):
+    record_sync_run(settings, replace(RUN, stack="Traceback: not for analysts"))
+
+    assert published(settings, "SELECT kept, dropped, kept + dropped = fetched FROM ops.sync_runs") == [(20, 1, True)]
+    assert b"not for analysts" not in settings.warehouse_path.read_bytes()
+
+
+def test_analysts_see_where_sites_stand_and_which_windows_failed_however_long_ago(settings, now):
+    hour = timedelta(hours=1)
+    advance_last_sync(settings, "a", now, now=now, sync_id="sync_1_abc")
+    for days_ago, status in ((400, "failed"), (31, "complete"), (29, "complete"), (0, "complete")):
+        end = now - timedelta(days=days_ago)
+        record_window(settings, SiteWindow("a", end - hour, end, status, now, error="cut off"))
+
+    sites = published(settings, "SELECT site_name, last_sync, sync_id FROM ops.site_sync")
+    found = published(
+        settings, "SELECT status, error, window_end - window_start FROM ops.site_windows ORDER BY window_start"
+    )
+
+    assert sites == [("a", now, "sync_1_abc")]
+    assert found == [("failed", "cut off", hour), ("complete", "", hour), ("complete", "", hour)]
 
 
 def test_a_file_without_any_run_still_has_the_table(settings, now):

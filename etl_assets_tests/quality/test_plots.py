@@ -1,7 +1,12 @@
 """Pictures in metadata: short enough to be shown in place, and well-formed."""
 
+import random
 import re
+import struct
 import xml.etree.ElementTree as ET
+import zlib
+from base64 import b64decode
+from datetime import date, timedelta
 from urllib.parse import unquote
 
 import pytest
@@ -9,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
+from etl_assets.quality import plots
 from etl_assets.quality.plots import COLOURS, legend, sparkline, strip
 
 STATES = tuple(COLOURS)
@@ -69,3 +75,99 @@ def test_a_line_is_shown_in_place_and_well_formed(values: list[float]) -> None:
 
 def test_a_legend_names_what_there_is() -> None:
     assert legend({"complete": 280, "missing": 0, "expected": 8}) == "280 complete, 8 expected"
+
+
+# --- heat maps ------------------------------------------------------------------------------------------
+
+
+def svg_of(markdown: str) -> str:
+    return unquote(markdown.split("data:image/svg+xml,", 1)[1].split(")\n\n", 1)[0].removesuffix(")"))
+
+
+def pixels_of(markdown: str) -> list[list[str]]:
+    """Colours of the embedded PNG, read by its specification: signature, then length, kind, data and sum of chunks."""
+    png = b64decode(svg_of(markdown).split("base64,")[1].split("'")[0])
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        kind, data = png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
+        assert struct.unpack(">I", png[at + 8 + length : at + 12 + length]) == (zlib.crc32(kind + data),)
+        chunks[kind], at = data, at + 12 + length
+    width, height = struct.unpack(">2I", chunks[b"IHDR"][:8])
+    palette = [f"#{chunks[b'PLTE'][n : n + 3].hex()}" for n in range(0, len(chunks[b"PLTE"]), 3)]
+    lines = zlib.decompress(chunks[b"IDAT"])
+    return [[palette[byte] for byte in lines[y * (width + 1) + 1 : (y + 1) * (width + 1)]] for y in range(height)]
+
+
+def test_a_heat_map_has_a_row_a_point_the_worst_on_top():
+    drawn = plots.heat_map(["whole", "none", "half"], [[1.0, 1.0], [0.0, 0.0], [1.0, None]], ["00", "01"], "A day")
+
+    empty, full, not_due = plots.SHADES[0], plots.SHADES[-1], plots.NONE_DUE
+    assert pixels_of(drawn) == [[empty, empty], [full, not_due], [full, full]]
+    assert drawn.startswith("![A day](data:image/svg+xml,")
+    assert "- `none` 0.0%" in drawn
+    assert "whole" not in drawn
+
+
+def test_almost_all_is_not_all_and_almost_none_is_not_none():
+    drawn = plots.heat_map(["p"], [[0.001, 0.999]], ["00", "01"], "A day")
+
+    assert not {plots.SHADES[0], plots.SHADES[-1]} & set(pixels_of(drawn)[0])
+
+
+def test_of_many_points_neighbours_share_a_row_that_shows_the_worst():
+    shares = [[1.0]] * 899 + [[0.0]]
+
+    drawn = plots.heat_map([f"p{n}" for n in range(900)], shares, ["00"], "A day")
+
+    rows = pixels_of(drawn)
+    assert len(rows) == plots.MAP_ROWS
+    assert [row[0] for row in rows[:2]] == [plots.SHADES[0], plots.SHADES[-1]]
+    assert "900 points, worst first, 2 points a row, the worst of them shown." in drawn
+
+
+@pytest.mark.parametrize("columns", [24, 31])
+def test_a_heat_map_of_4500_points_stays_small_whatever_is_in_it(columns: int):
+    noise = random.Random(1)  # noqa: S311 - a picture, no secret
+    shares = [[noise.choice([None, noise.random()]) for _ in range(columns)] for _ in range(4500)]
+
+    drawn = plots.heat_map([f"p{n}" for n in range(4500)], shares, [str(n) for n in range(columns)], "A month")
+
+    assert len(drawn) < 20_000
+    ET.fromstring(svg_of(drawn))  # noqa: S314 - our own
+
+
+def test_a_heat_map_of_no_points_is_no_picture():
+    assert plots.heat_map([], [], ["00"], "A day") == ""
+
+
+# --- calendars ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("month", [date(2026, 11, 1), date(2026, 8, 1), date(2027, 2, 1)])
+def test_a_calendar_is_shown_inline_whatever_the_scores(month: date):
+    days = [month + timedelta(days=n) for n in range(28)]
+    scores = {day: (None, 0.3, 0.7, 0.9, 0.97, 1.0)[n % 6] for n, day in enumerate(days)}
+
+    drawn = plots.calendar(scores, "building-a, November 2026: mean score")
+
+    assert len(drawn) <= plots.INLINE_LIMIT
+    ET.fromstring(svg_of(drawn))  # noqa: S314 - our own
+
+
+def test_weeks_are_rows_from_monday():
+    # 2026-11-01 is a Sunday, the 30th a Monday: six rows.
+    svg = svg_of(plots.calendar({date(2026, 11, 1): 1.0, date(2026, 11, 2): 0.1}, "November"))
+
+    assert f"<path d='M140,9h18' stroke='{plots.CALENDAR_STEPS[-1][0]}'/>" in svg
+    assert f"<path d='M20,29h18' stroke='{plots.CALENDAR_STEPS[0][0]}'/>" in svg
+    assert "height='120'" in svg
+    assert ">30</text>" in svg
+
+
+@pytest.mark.parametrize(("score", "place"), [(0.79, 1), (0.8, 2), (0.94, 2), (0.95, 3), (1.0, 4)])
+def test_the_colours_of_days_change_at_the_alert_and_at_the_target(score: float, place: int):
+    assert f"stroke='{plots.CALENDAR_STEPS[place][0]}'" in svg_of(
+        plots.calendar({date(2026, 11, 1): score}, "November")
+    )

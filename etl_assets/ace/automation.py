@@ -1,0 +1,232 @@
+"""What runs the buildings' assets without a hand: the sync, the daily re-read, scoring, healing, and the list of sites.
+
+Every schedule works for its scheduled time, never the clock: a late tick does what the punctual one would have done.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from etl_assets.ace.assets import collect_sites, score_sites
+from etl_assets.aemo.assets import LIVE_TAG
+from etl_assets.aemo.automation import HEAL_TAG, IN_PROGRESS, TICKS_AT_ONCE
+from etl_assets.healing import dump_attempts, load_attempts, plan_healing
+from etl_assets.lake.assets import warehouse_file
+from etl_assets.lake.resource import Lake
+from etl_assets.market_time import DAY, NEM_TIME, NEM_ZONE_NAME, days_between, utc_now
+from etl_assets.partitions import SITE_NAMES, site_day_key
+from etl_assets.settings import Settings
+
+HOUR = timedelta(hours=1)
+SETTLED_AFTER = timedelta(minutes=20)
+"""An hour that three syncs could have completed since, and none did, needs healing."""
+
+sites_live = dg.define_asset_job(
+    "sites_live",
+    selection=dg.AssetSelection.assets(collect_sites),
+    executor_def=dg.in_process_executor,
+    tags={"dagster/priority": "10", LIVE_TAG: "true"},
+    description="Brings in the newest readings and weather of all sites. Requested every five minutes by `sites_tick`.",
+)
+sites_daily = dg.define_asset_job(
+    "sites_daily",
+    selection=dg.AssetSelection.assets(collect_sites, score_sites, warehouse_file),
+    executor_def=dg.in_process_executor,
+    description="Reads the last 24 hours again in windows of one hour, and scores them. Daily at 00:00 UTC.",
+)
+sites_scored = dg.define_asset_job(
+    "sites_scored",
+    selection=dg.AssetSelection.assets(score_sites),
+    executor_def=dg.in_process_executor,
+    description="Scores the open market day of all sites. Hourly.",
+)
+sites_heal = dg.define_asset_job(
+    "sites_heal",
+    selection=dg.AssetSelection.assets(collect_sites, score_sites, warehouse_file),
+    executor_def=dg.in_process_executor,
+    description="Collects what is missing of a site's market day. Requested by `site_gap_sensor`.",
+)
+
+
+def site_range_tags(days: Iterable[date], sites: Sequence[str]) -> dict[str, str]:
+    """The run tags that ask for some market days of all sites at once.
+
+    ``sites`` in the order in which Dagster gives them, which is that of their addition: a range goes by it.
+    """
+    ordered = sorted(days)
+    first, last = site_day_key(ordered[0], sites[0]), site_day_key(ordered[-1], sites[-1])
+    if first == last:
+        return {"dagster/partition": first}
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+def sync_config(as_of: datetime, mode: str = "missing", hours: int = 0) -> dg.RunConfig:
+    """Run configuration that makes sites work for a moment."""
+    return dg.RunConfig(
+        ops={collect_sites.op.name: {"config": {"as_of": as_of.isoformat(), "mode": mode, "hours": hours}}}
+    )
+
+
+def scoring_config(as_of: datetime) -> dg.RunConfig:
+    """Run configuration that makes scores work for a moment."""
+    return dg.RunConfig(ops={score_sites.op.name: {"config": {"as_of": as_of.isoformat()}}})
+
+
+def both_configs(as_of: datetime, mode: str = "missing", hours: int = 0) -> dg.RunConfig:
+    """Run configuration of a job that collects and scores."""
+    ops = {**sync_config(as_of, mode, hours).ops, **scoring_config(as_of).ops}
+    return dg.RunConfig(ops=ops)
+
+
+def days_of_sync(moment: datetime, back: timedelta) -> list[date]:
+    """The market days that the time from ``back`` before a moment to the moment touches."""
+    return list(days_between(_day(moment - back), _day(moment)))
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(NEM_TIME).date()
+
+
+def _sites(instance: dg.DagsterInstance) -> Sequence[str]:
+    return instance.get_dynamic_partitions(str(SITE_NAMES.name))
+
+
+@dg.schedule(
+    job=sites_live,
+    cron_schedule="*/5 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def sites_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Every five minutes: what came since the last sync of each site, less ten minutes. All sites in one run.
+
+    A sync asks for all that is new, so one that waits does the work of those behind it.
+    """
+    if not (sites := _sites(context.instance)):
+        return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
+    waiting = context.instance.get_runs_count(filters=dg.RunsFilter(job_name=sites_live.name, statuses=IN_PROGRESS))
+    if waiting >= TICKS_AT_ONCE:
+        return dg.SkipReason(f"{waiting} syncs are at work or waiting; they ask for the same readings")
+    moment = context.scheduled_execution_time
+    # Three hours behind midnight an outage of the evening is still a tick's; older ones are the healer's.
+    days = days_of_sync(moment, back=3 * HOUR)
+    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=sync_config(moment, "live"))
+
+
+@dg.schedule(
+    job=sites_daily,
+    cron_schedule="0 0 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def sites_reread(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Daily at 00:00 UTC: the last 24 hours again in windows of one hour, readings and weather, then their scores."""
+    if not (sites := _sites(context.instance)):
+        return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
+    moment = context.scheduled_execution_time
+    days = days_of_sync(moment, back=DAY)
+    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=both_configs(moment, "reread", hours=24))
+
+
+@dg.schedule(
+    job=sites_scored,
+    cron_schedule="7 * * * *",
+    execution_timezone=NEM_ZONE_NAME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def sites_scored_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Hourly: the scores and gaps of the open market day; in the first hours the closed one's, too."""
+    if not (sites := _sites(context.instance)):
+        return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
+    moment = context.scheduled_execution_time
+    days = days_of_sync(moment, back=2 * HOUR)
+    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=scoring_config(moment))
+
+
+@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def sites_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Keeps the sites that Dagster knows in step with `SITES`, read anew each time: add a site, and it is collected.
+
+    A site that is no longer named is collected no more; its readings stay.
+    """
+    wanted = [site.name for site in Settings().sites]
+    known = set(_sites(context.instance))
+    added = [name for name in wanted if name not in known]
+    gone = sorted(known - set(wanted))
+    if not added and not gone:
+        return dg.SkipReason(f"{len(known)} sites, as SITES says")
+    changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+    if added:
+        changes.append(SITE_NAMES.build_add_request(added))
+    if gone:
+        changes.append(SITE_NAMES.build_delete_request(gone))
+    return dg.SensorResult(dynamic_partitions_requests=changes)
+
+
+@dataclass(frozen=True, slots=True)
+class AilingSiteDay:
+    """A site's market day with hours that should be complete and are not."""
+
+    site: str
+    day: date
+    hours: int
+
+    @property
+    def name(self) -> str:
+        """How the cursor and the run's tag call it: its partition key."""
+        return site_day_key(self.day, self.site)
+
+
+def find_ailing_sites(settings: Settings, sites: Iterable[str], now: datetime) -> list[AilingSiteDay]:
+    """The site days of the gap horizon (36 hours) with hours that were never read to their end, or failed."""
+    from etl_assets.ops.site_state import complete_hours, last_sync
+
+    start = (now - settings.gap_horizon).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    end = (now - SETTLED_AFTER).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    found: dict[tuple[str, date], int] = {}
+    for site in sites:
+        if last_sync(settings, site) is None:
+            continue
+        done = complete_hours(settings, site, start, end)
+        for n in range((end - start) // HOUR):
+            hour = start + n * HOUR
+            if hour not in done:
+                found[site, _day(hour)] = found.get((site, _day(hour)), 0) + 1
+    return [AilingSiteDay(site, day, hours) for (site, day), hours in sorted(found.items())]
+
+
+@dg.sensor(job=sites_heal, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def site_gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
+    """Looks for hours of the last 36 that are not complete and asks for the site days that heal them.
+
+    The same one is asked for again only when its last run has ended and 5, 15, then 60 minutes have passed.
+    """
+    now = utc_now()
+    attempts = load_attempts(context.cursor)
+    ailing = find_ailing_sites(lake.settings, _sites(context.instance), now)
+    asked, kept = plan_healing(ailing, attempts, _healing(context.instance), now)
+    if not asked:
+        context.update_cursor(dump_attempts(kept))
+        waiting = f"{len(ailing)} site days wait for their run or back-off" if ailing else "every hour is complete"
+        return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
+    return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=dump_attempts(kept))
+
+
+def _heal_request(ailing: AilingSiteDay, now: datetime) -> dg.RunRequest:
+    return dg.RunRequest(
+        partition_key=ailing.name,
+        run_config=both_configs(now),
+        tags={HEAL_TAG: ailing.name, "dagster/priority": "5"},
+    )
+
+
+def _healing(instance: dg.DagsterInstance) -> frozenset[str]:
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=sites_heal.name))
+    return frozenset(run.tags[HEAL_TAG] for run in runs if HEAL_TAG in run.tags)
+
+
+SITE_JOBS = [sites_live, sites_daily, sites_scored, sites_heal]
+SITE_SCHEDULES = [sites_tick, sites_reread, sites_scored_hourly]
+SITE_SENSORS = [sites_sensor, site_gap_sensor]

@@ -1,0 +1,70 @@
+"""What a page becomes on its way into the lake: rows with their site and stamps, and records for quarantine."""
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl_assets.ace.fields import microseconds, moment
+from etl_assets.lake.tables import TIMESERIES_RAW
+from etl_assets.lake.upsert import QuarantinedRecord
+from etl_assets.market_time import NEM_TIME
+
+if TYPE_CHECKING:
+    from etl_assets.ace.wire import BadRecord
+
+INSTANT = pa.timestamp("us", tz="UTC")
+
+
+def stamped(rows: pa.Table, site: str, now: datetime) -> pa.Table:
+    """Rows of a site with its name and when they were read, in the order in which the lake's files are sorted."""
+    count = rows.num_rows
+    if "point_name" in rows.column_names:
+        rows = rows.take(_by_point_and_time(rows))
+    rows = rows.append_column("site_name", _same(pa.array([site], pa.string()), count))
+    read_at = _same(pa.array([now], INSTANT), count)
+    return rows.append_column("collected_at", read_at).append_column("created_at", read_at)
+
+
+def _same(value: pa.Array, count: int) -> pa.Array:
+    return value.take(pa.array(np.zeros(count, dtype=np.int32)))
+
+
+def _by_point_and_time(rows: pa.Table) -> pa.Array:
+    """Positions of rows in the order of point and time, stable: of two with one key the later stays the later.
+
+    By the rank of each distinct name, of which a page has some thousands, and not by its 100,000 names.
+    """
+    names = pc.dictionary_encode(rows["point_name"]).combine_chunks()
+    rank = np.empty(len(names.dictionary), dtype=np.int64)
+    rank[pc.sort_indices(names.dictionary).to_numpy()] = np.arange(len(names.dictionary))
+    return pa.array(np.lexsort((rows["timestamp"].cast(pa.int64()).to_numpy(), rank[names.indices.to_numpy()])))
+
+
+def rejected_on(
+    records: "Sequence[BadRecord]", site: str, day: date, *, dataset: str = TIMESERIES_RAW.full_name
+) -> dict[date, list[QuarantinedRecord]]:
+    """Records for quarantine by their own market day, or by ``day`` where their time cannot be read.
+
+    Their source is the site alone: the same record, met again by the look-back, is the same one.
+    """
+    found: dict[date, list[QuarantinedRecord]] = {}
+    for record in records:
+        rejected = QuarantinedRecord(dataset, site, record.raw, record.reason)
+        found.setdefault(_day_of(record.raw) or day, []).append(rejected)
+    return found
+
+
+def _day_of(raw: str) -> date | None:
+    try:
+        fields = json.loads(raw)
+    except ValueError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    at = microseconds(fields.get("time", fields.get("timestamp")))
+    return moment(at).astimezone(NEM_TIME).date() if at is not None else None
