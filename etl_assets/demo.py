@@ -3,6 +3,7 @@
 It works for a fixed moment of the day, so that a second demo on the same day finds nothing new.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from etl_assets.runs import RunSummary
 
 DEMO_DAYS = 2
+DEMO_SITES = json.dumps(
+    [
+        {"name": "building-a", "time_zone": "Australia/Sydney", "region_id": "NSW1"},
+        {"name": "building-b", "time_zone": "Australia/Melbourne", "region_id": "VIC1"},
+    ]
+)
+DEMO_ACE_KEY = "simulated-ace-key"
+"""The key that the simulated account takes: no secret."""
 SETTLED_AFTER = timedelta(hours=2, minutes=31)
 """After midnight, until the slowest feed (rooftop) has published the day that ended."""
 
@@ -49,6 +58,9 @@ def point_at(url: str) -> None:
         "NEMWEB_URL": url,
         "AEMO_API_URL": f"{url}/aemo/apps/api/report/5MIN",
         "PRICE_AND_DEMAND_URL": f"{url}/aemo/data/nem/priceanddemand",
+        "ACE_API_URL": f"{url}/api",
+        "ACE_API_KEY": DEMO_ACE_KEY,
+        "SITES": DEMO_SITES,
     }
     settings.cache_clear()
 
@@ -99,6 +111,7 @@ def configured_sources(chosen: Settings, moment: datetime) -> Iterator[None]:
 
 def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":
     """What the demo runs, with a line for people, in order. Call inside ``simulated_sources``."""
+    from etl_assets.ace.assets import collect_sites
     from etl_assets.aemo.assets import LIVE_ASSETS, price_and_demand, region_forecast
     from etl_assets.aemo.automation import collect_config, market_live, market_months
     from etl_assets.dagster_home import dagster_instance
@@ -115,6 +128,16 @@ def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":
             tags = {"dagster/partition": str(month)}
             return run_job(instance, market_months.name, tags, collect_config([price_and_demand], plan.moment))
 
+    def run_sites() -> "RunSummary":
+        from etl_assets.ace.automation import site_range_tags, sites_heal, sync_config
+        from etl_assets.partitions import SITE_NAMES
+
+        names = [site.name for site in settings().sites]
+        with dagster_instance(settings()) as instance:
+            instance.add_dynamic_partitions(str(SITE_NAMES.name), names)
+            tags = site_range_tags(plan.days, names)
+            return run_job(instance, sites_heal.name, tags, sync_config(plan.moment), only=list(collect_sites.keys))
+
     def run_forecasts() -> "RunSummary":
         with dagster_instance(settings()) as instance:
             tags = {"dagster/partition": str(market_day(plan.moment))}
@@ -130,5 +153,6 @@ def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":
     steps += [(f"price and demand, {month:%B %Y}", lambda month=month: run_month(month)) for month in months]  # type: ignore[misc]
     steps += [(f"market day {day}", lambda day=day: run_day(day)) for day in plan.days]  # type: ignore[misc]
     steps.append(("forecasts", run_forecasts))
+    steps.append(("two buildings, both days: readings, weather, scores", run_sites))
     steps.append(("merge files, publish warehouse.duckdb", run_publish))
     return steps

@@ -19,6 +19,11 @@ class CheckSummary:
     severity: str
     description: str
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it failed, and does not merely warn."""
+        return self.severity == "ERROR"
+
 
 @dataclass(slots=True)
 class RunSummary:

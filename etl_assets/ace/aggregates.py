@@ -69,8 +69,8 @@ def aggregates_are_current(connection: "DuckDBPyConnection", site: str, since: d
         f'AND "timestamp" >= {literal(start)} AND "timestamp" < {literal(finish)}'
     )
     counted = connection.execute(
-        f"SELECT (SELECT count(*) FROM {TIMESERIES_RAW.lake_name} WHERE {where}) = (SELECT coalesce(sum(sample_count), 0) "
-        f"FROM {TIMESERIES_AGG.lake_name} WHERE {where} AND \"interval\" = '{MINUTE}')"
+        f"SELECT (SELECT count(*) FROM {TIMESERIES_RAW.lake_name} WHERE {where}) = "
+        f"(SELECT coalesce(sum(sample_count), 0) FROM {TIMESERIES_AGG.lake_name} WHERE {where} AND \"interval\" = '{MINUTE}')"
     ).fetchone()
     return counted == (True,)
 

@@ -1,11 +1,12 @@
 """The buildings' assets, partitioned by market day and site: collected by ``sync``, derived, scored.
 
-The assets of one sync are made together, site by site side by side. A site that fails neither stops nor hides the
-others: what is finished of a market day and site is recorded at once, as an event of its own, and the run fails at
-its end and names what is not.
+The assets of one sync are made together, site by site side by side, and scored where that is asked for, in one step: a
+step that records its partitions one by one yields nothing, and Dagster would skip what comes after it. A site that
+fails neither stops nor hides the others: what is finished of a market day and site is recorded at once, as an event
+of its own, and the run fails at its end and names what is not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,12 @@ ACE_API = dg.AssetSpec(
 )
 COLLECTED = (POINTS, TIMESERIES_RAW, WEATHER_RAW)
 DERIVED = (TIMESERIES_AGG, QUERY_METADATA)
+SCORED = (DATA_QUALITY, GAPS)
+
+
+def keys_of(tables: Iterable[Table]) -> set[dg.AssetKey]:
+    """The assets of some tables."""
+    return {asset_key(table) for table in tables}
 
 
 class SyncConfig(dg.Config):
@@ -79,6 +86,15 @@ def _spec(table: Table, deps: Sequence[Table | dg.AssetSpec], **more: Any) -> dg
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=20), fail_window=timedelta(hours=1))
 
 
+def _check_specs() -> list[dg.AssetCheckSpec]:
+    from etl_assets.ace.checks import QUESTIONS
+
+    return [
+        partitioned_check(question.__name__, asset_key(DATA_QUALITY), question.__doc__, SITE_DAY)
+        for question in QUESTIONS
+    ]
+
+
 @dg.multi_asset(
     name="collect_sites",
     specs=[
@@ -87,7 +103,10 @@ FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=20), fail_w
         _spec(WEATHER_RAW, [ACE_API], freshness_policy=FRESH),
         _spec(TIMESERIES_AGG, [TIMESERIES_RAW]),
         _spec(QUERY_METADATA, [TIMESERIES_AGG]),
+        _spec(DATA_QUALITY, [TIMESERIES_RAW, TIMESERIES_AGG, POINTS]),
+        _spec(GAPS, [TIMESERIES_RAW, POINTS]),
     ],
+    check_specs=_check_specs(),
     partitions_def=SITE_DAY,
     can_subset=True,
     backfill_policy=dg.BackfillPolicy.multi_run(SITE_DAYS_PER_RUN),
@@ -95,19 +114,17 @@ FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=20), fail_w
 )
 def collect_sites(
     context: dg.AssetExecutionContext, config: SyncConfig, lake: Lake, ace: Ace
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Readings, weather and points of some sites and market days, and what is derived from them."""
-    if not {asset_key(table) for table in COLLECTED} & context.selected_asset_keys:
-        _derive_again(context, lake, config.moment())
-        return
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Readings, weather and points of some sites and market days, what is derived from them, and how good they are."""
     unfinished: list[str] = []
-    for sync in _side_by_side(context, config, lake, ace):
-        for day in sync.request.days:
-            if problems := sync.problems(day):
-                unfinished.append(f"{day}|{sync.request.site}: {'; '.join(problems[:ERRORS_NAMED])}")
-            else:
-                _record(context, sync, day)
-        _tag(context, sync)
+    if context.selected_asset_keys & keys_of(COLLECTED):
+        for sync in _side_by_side(context, config, lake, ace):
+            unfinished += _record_finished(context, sync)
+    elif context.selected_asset_keys & keys_of(DERIVED):
+        _derive_again(context, lake, config.moment())
+    if context.selected_asset_keys & keys_of(SCORED):
+        # All of them, also of a site that failed: what is missing shows in its score.
+        yield from _scored(context, lake, config.moment())
     if unfinished:
         raise dg.Failure(
             description=f"{len(unfinished)} of {len(context.partition_keys)} site days are not collected: "
@@ -115,7 +132,18 @@ def collect_sites(
             metadata={"not_collected": dg.MetadataValue.json(sorted(unfinished))},
             allow_retries=LIVE_TAG not in context.run.tags,
         )
-    yield from ()
+
+
+def _record_finished(context: dg.AssetExecutionContext, sync: "SiteSync") -> list[str]:
+    """Record the market days of a site that are finished; returns those that are not, and why."""
+    unfinished = []
+    for day in sync.request.days:
+        if problems := sync.problems(day):
+            unfinished.append(f"{day}|{sync.request.site}: {'; '.join(problems[:ERRORS_NAMED])}")
+        else:
+            _record(context, sync, day)
+    _tag(context, sync)
+    return unfinished
 
 
 def _side_by_side(context: dg.AssetExecutionContext, config: SyncConfig, lake: Lake, ace: Ace) -> "Iterator[SiteSync]":
@@ -213,34 +241,15 @@ def _derive_again(context: dg.AssetExecutionContext, lake: Lake, now: datetime) 
                     _materialized(context, table, site_day_key(day, site), found)
 
 
-def _check_specs() -> list[dg.AssetCheckSpec]:
-    from etl_assets.ace.checks import QUESTIONS
-
-    return [
-        partitioned_check(question.__name__, asset_key(DATA_QUALITY), question.__doc__, SITE_DAY)
-        for question in QUESTIONS
-    ]
-
-
-@dg.multi_asset(
-    name="score_sites",
-    specs=[_spec(DATA_QUALITY, [TIMESERIES_RAW, TIMESERIES_AGG, POINTS]), _spec(GAPS, [TIMESERIES_RAW, POINTS])],
-    check_specs=_check_specs(),
-    partitions_def=SITE_DAY,
-    can_subset=True,
-    backfill_policy=dg.BackfillPolicy.multi_run(SITE_DAYS_PER_RUN),
-)
-def score_sites(
-    context: dg.AssetExecutionContext, config: SyncConfig, lake: Lake
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Scores and gaps of some sites and market days, worked out anew from their readings, and what they say."""
+def _scored(context: dg.AssetExecutionContext, lake: Lake, now: datetime) -> Iterator[dg.AssetCheckResult]:
+    """Scores and gaps worked out anew from the readings, and what they say."""
     from etl_assets.ace.scoring import score_site_day
 
     selected = {check.name for check in context.selected_asset_check_keys}
     found: dict[str, dict[str, Outcome]] = {}
     for site, days in site_days(context.partition_keys).items():
         for day in days:
-            scored = score_site_day(lake.settings, site, day, now=config.moment())
+            scored = score_site_day(lake.settings, site, day, now=now)
             key = site_day_key(day, site)
             if asset_key(DATA_QUALITY) in context.selected_asset_keys:
                 _materialized(context, DATA_QUALITY, key, scored.quality_metadata)
@@ -248,7 +257,7 @@ def score_sites(
                 _materialized(context, GAPS, key, scored.gap_metadata)
             found[key] = {name: outcome for name, outcome in scored.outcomes.items() if name in selected}
     if len(found) == 1:
-        [(key, outcomes)] = found.items()
+        [outcomes] = found.values()
         yield from (check_result(asset_key(DATA_QUALITY), name, outcome) for name, outcome in outcomes.items())
         return
     for key, outcomes in found.items():
@@ -256,5 +265,5 @@ def score_sites(
     yield from summaries(asset_key(DATA_QUALITY), selected, list(found.values()), "site days")
 
 
-SITE_ASSETS: list[dg.AssetsDefinition] = [collect_sites, score_sites]
+SITE_ASSETS: list[dg.AssetsDefinition] = [collect_sites]
 SITE_SOURCES: list[dg.AssetSpec] = [ACE_API]

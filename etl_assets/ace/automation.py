@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from etl_assets.ace.assets import collect_sites, score_sites
+from etl_assets.ace.assets import COLLECTED, DERIVED, SCORED, collect_sites, keys_of
 from etl_assets.aemo.assets import LIVE_TAG
 from etl_assets.aemo.automation import HEAL_TAG, IN_PROGRESS, TICKS_AT_ONCE
 from etl_assets.healing import dump_attempts, load_attempts, plan_healing
@@ -25,26 +25,26 @@ SETTLED_AFTER = timedelta(minutes=20)
 
 sites_live = dg.define_asset_job(
     "sites_live",
-    selection=dg.AssetSelection.assets(collect_sites),
+    selection=dg.AssetSelection.assets(*keys_of((*COLLECTED, *DERIVED))),
     executor_def=dg.in_process_executor,
     tags={"dagster/priority": "10", LIVE_TAG: "true"},
     description="Brings in the newest readings and weather of all sites. Requested every five minutes by `sites_tick`.",
 )
 sites_daily = dg.define_asset_job(
     "sites_daily",
-    selection=dg.AssetSelection.assets(collect_sites, score_sites, warehouse_file),
+    selection=dg.AssetSelection.assets(collect_sites, warehouse_file),
     executor_def=dg.in_process_executor,
     description="Reads the last 24 hours again in windows of one hour, and scores them. Daily at 00:00 UTC.",
 )
 sites_scored = dg.define_asset_job(
     "sites_scored",
-    selection=dg.AssetSelection.assets(score_sites),
+    selection=dg.AssetSelection.assets(*keys_of(SCORED)),
     executor_def=dg.in_process_executor,
     description="Scores the open market day of all sites. Hourly.",
 )
 sites_heal = dg.define_asset_job(
     "sites_heal",
-    selection=dg.AssetSelection.assets(collect_sites, score_sites, warehouse_file),
+    selection=dg.AssetSelection.assets(collect_sites, warehouse_file),
     executor_def=dg.in_process_executor,
     description="Collects what is missing of a site's market day. Requested by `site_gap_sensor`.",
 )
@@ -63,21 +63,10 @@ def site_range_tags(days: Iterable[date], sites: Sequence[str]) -> dict[str, str
 
 
 def sync_config(as_of: datetime, mode: str = "missing", hours: int = 0) -> dg.RunConfig:
-    """Run configuration that makes sites work for a moment."""
+    """Run configuration that makes sites work, or be scored, for a moment."""
     return dg.RunConfig(
         ops={collect_sites.op.name: {"config": {"as_of": as_of.isoformat(), "mode": mode, "hours": hours}}}
     )
-
-
-def scoring_config(as_of: datetime) -> dg.RunConfig:
-    """Run configuration that makes scores work for a moment."""
-    return dg.RunConfig(ops={score_sites.op.name: {"config": {"as_of": as_of.isoformat()}}})
-
-
-def both_configs(as_of: datetime, mode: str = "missing", hours: int = 0) -> dg.RunConfig:
-    """Run configuration of a job that collects and scores."""
-    ops = {**sync_config(as_of, mode, hours).ops, **scoring_config(as_of).ops}
-    return dg.RunConfig(ops=ops)
 
 
 def days_of_sync(moment: datetime, back: timedelta) -> list[date]:
@@ -127,7 +116,7 @@ def sites_reread(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Sk
         return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
     moment = context.scheduled_execution_time
     days = days_of_sync(moment, back=DAY)
-    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=both_configs(moment, "reread", hours=24))
+    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=sync_config(moment, "reread", hours=24))
 
 
 @dg.schedule(
@@ -142,7 +131,7 @@ def sites_scored_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest 
         return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
     moment = context.scheduled_execution_time
     days = days_of_sync(moment, back=2 * HOUR)
-    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=scoring_config(moment))
+    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=sync_config(moment))
 
 
 @dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -217,7 +206,7 @@ def site_gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Senso
 def _heal_request(ailing: AilingSiteDay, now: datetime) -> dg.RunRequest:
     return dg.RunRequest(
         partition_key=ailing.name,
-        run_config=both_configs(now),
+        run_config=sync_config(now),
         tags={HEAL_TAG: ailing.name, "dagster/priority": "5"},
     )
 

@@ -189,8 +189,7 @@ class _Collector:
         return counts
 
     def _is_derived(self, window: SyncWindow) -> bool:
-        """Whether the aggregates know of every reading of a window that brought nothing new: a killed run may not
-        have come to them."""
+        """Whether the aggregates know of every reading of a window: a killed run may not have come to them."""
         with read_lake(self.settings) as lake:
             return aggregates_are_current(lake, self.job.site, window.start, window.end)
 
