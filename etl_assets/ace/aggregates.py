@@ -70,7 +70,8 @@ def aggregates_are_current(connection: "DuckDBPyConnection", site: str, since: d
     )
     counted = connection.execute(
         f"SELECT (SELECT count(*) FROM {TIMESERIES_RAW.lake_name} WHERE {where}) = "
-        f"(SELECT coalesce(sum(sample_count), 0) FROM {TIMESERIES_AGG.lake_name} WHERE {where} AND \"interval\" = '{MINUTE}')"
+        f"(SELECT coalesce(sum(sample_count), 0) FROM {TIMESERIES_AGG.lake_name} "
+        f"WHERE {where} AND \"interval\" = '{MINUTE}')"
     ).fetchone()
     return counted == (True,)
 

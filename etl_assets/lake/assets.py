@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from etl_assets.lake.archive import archive_old
 from etl_assets.lake.maintenance import maintain, merge_small_files
 from etl_assets.lake.publish import publish
 from etl_assets.lake.resource import Lake
@@ -28,6 +29,7 @@ OWNERS = ["team:market-data"]
         # Where both run, the file is published after maintenance, not before.
         "small_files_merged",
         "lake_maintained",
+        "readings_archived",
     ],
     metadata={"dagster/table_name": "warehouse.duckdb"},
 )
@@ -55,7 +57,7 @@ def small_files_merged(lake: Lake) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"files_merged": merged, "files_created": created})
 
 
-@dg.asset(group_name=GROUP, kinds={"duckdb", "parquet"}, owners=OWNERS)
+@dg.asset(group_name=GROUP, kinds={"duckdb", "parquet"}, owners=OWNERS, deps=["readings_archived"])
 def lake_maintained(lake: Lake) -> dg.MaterializeResult[None]:
     """The lake's past, bounded: files merged, old snapshots forgotten, files that nothing names removed. Daily.
 
@@ -77,4 +79,31 @@ def lake_maintained(lake: Lake) -> dg.MaterializeResult[None]:
     )
 
 
-LAKE_ASSETS: list[dg.AssetsDefinition] = [warehouse_file, small_files_merged, lake_maintained]
+@dg.asset(
+    group_name=GROUP,
+    kinds={"parquet"},
+    owners=OWNERS,
+    deps=[dg.AssetKey(["ace", "timeseries_raw"])],
+)
+def readings_archived(lake: Lake) -> dg.MaterializeResult[None]:
+    """Readings older than `RAW_RETENTION` as Parquet files in the archive, verified, then out of the lake. Daily.
+
+    Aggregates stay. `ace.timeseries_all` reads lake and archive together.
+    """
+    done = archive_old(lake.settings, now=datetime.now(UTC))
+    return dg.MaterializeResult(
+        metadata={
+            "site_days_archived": len(done),
+            "readings_removed": sum(day.removed for day in done),
+            "days": dg.MetadataValue.json(sorted({f"{day.market_day}|{day.site_name}" for day in done})),
+            "archive": lake.settings.archive_files,
+        }
+    )
+
+
+LAKE_ASSETS: list[dg.AssetsDefinition] = [
+    warehouse_file,
+    small_files_merged,
+    lake_maintained,
+    readings_archived,
+]

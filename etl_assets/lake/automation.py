@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from etl_assets.lake.assets import lake_maintained, small_files_merged, warehouse_file
+from etl_assets.lake.assets import lake_maintained, readings_archived, small_files_merged, warehouse_file
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.publish import lake_snapshot, published_at, published_snapshot
 from etl_assets.lake.resource import Lake
@@ -18,9 +18,9 @@ lake_hourly = dg.define_asset_job(
 )
 lake_daily = dg.define_asset_job(
     "lake_daily",
-    selection=dg.AssetSelection.assets(lake_maintained, warehouse_file),
+    selection=dg.AssetSelection.assets(readings_archived, lake_maintained, warehouse_file),
     executor_def=dg.in_process_executor,
-    description="Merges, forgets old snapshots, removes their files, and publishes.",
+    description="Archives old readings, merges, forgets old snapshots, removes their files, and publishes.",
 )
 lake_publish = dg.define_asset_job(
     "lake_publish",

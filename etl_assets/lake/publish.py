@@ -41,6 +41,32 @@ PRICE_VIEW = f"""
 """
 """Names no database: an analyst may attach the file, or a copy of it, under any name."""
 
+ISO_TEXT_SQL = "strftime(make_timestamp(epoch_us({time})), '%Y-%m-%dT%H:%M:%S.%fZ')"
+"""An instant as ISO 8601 text in UTC, without time-zone data."""
+
+TEXT_VIEW = f"""
+    SELECT site_name, point_name, {ISO_TEXT_SQL.format(time='"timestamp"')} AS "timestamp", value, quality, metadata,
+           {ISO_TEXT_SQL.format(time="collected_at")} AS collected_at,
+           {ISO_TEXT_SQL.format(time="created_at")} AS created_at
+    FROM ace.timeseries_raw
+"""
+EPOCH_VIEW = """
+    SELECT site_name, point_name, "interval", epoch_us("timestamp") // 1000000 AS "timestamp",
+           avg_value, min_value, max_value, sample_count
+    FROM ace.timeseries_agg
+"""
+FORMER_VIEWS = {
+    "ace.timeseries_raw_text": (
+        TEXT_VIEW,
+        "timeseries_raw with its instants as ISO 8601 text, as the predecessor had.",
+    ),
+    "ace.timeseries_agg_epoch": (
+        EPOCH_VIEW,
+        "timeseries_agg with its instants in Unix seconds, as the predecessor had.",
+    ),
+}
+ALL_COMMENT = "Readings of the lake and of the archive together, each once."
+
 CLOCK_COMMENT = "End of the interval as NEM wall-clock time (UTC+10): what AEMO's SETTLEMENTDATE says."
 PRICE_COMMENT = "The price that settles: dispatch_region without the physical runs of interventions (intervention = 0)."
 
@@ -201,7 +227,7 @@ def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence
         try:
             snapshot = lake_snapshot(connection)
             with transaction(connection):
-                files = _fill(connection, snapshot, extra)
+                files = _fill(connection, settings, snapshot, extra)
                 connection.execute(
                     "CREATE TABLE warehouse.ops.publication AS "
                     "SELECT ?::BIGINT AS snapshot_id, ?::TIMESTAMPTZ AS published_at, ?::BIGINT AS lake_files",
@@ -213,12 +239,13 @@ def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence
     return Publication(snapshot, now, files, draft.stat().st_size)
 
 
-def _fill(connection: "DuckDBPyConnection", snapshot: int, extra: Sequence[Copied]) -> int:
+def _fill(connection: "DuckDBPyConnection", settings: Settings, snapshot: int, extra: Sequence[Copied]) -> int:
     if unsettled := [t.full_name for t in _tables_with_deletes(connection) if t.published == "view"]:
         raise UnsettledDeletesError(", ".join(unsettled))
     _create_schemas(connection, extra)
     files = sum(_create_table(connection, table, snapshot) for table in TABLES)
     _create_price_view(connection)
+    _create_views_of_readings(connection, settings, snapshot)
     for copied in extra:
         _copy_rows(connection, copied)
     return files
@@ -236,6 +263,20 @@ def _create_price_view(connection: "DuckDBPyConnection") -> None:
     comments = {view: PRICE_COMMENT, f"{view}.settlement_date": CLOCK_COMMENT}
     comments |= {f"{view}.{name}": DISPATCH_REGION.column(name).description for name in columns}
     _comment(connection, "VIEW", comments)
+
+
+def _create_views_of_readings(connection: "DuckDBPyConnection", settings: Settings, snapshot: int) -> None:
+    from etl_assets.lake.archive import all_readings_sql
+
+    views = {"ace.timeseries_all": (all_readings_sql(connection, settings, snapshot), ALL_COMMENT), **FORMER_VIEWS}
+    connection.execute("USE warehouse")
+    try:
+        for name, (query, _) in views.items():
+            connection.execute(f"CREATE VIEW {name} AS {query}")
+    finally:
+        connection.execute("USE memory")
+    for name, (_, comment) in views.items():
+        _comment(connection, "VIEW", {f"warehouse.{name}": comment})
 
 
 def _create_schemas(connection: "DuckDBPyConnection", extra: Sequence[Copied]) -> None:

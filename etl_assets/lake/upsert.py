@@ -137,7 +137,8 @@ def _checked_columns(table: Table, rows: "pa.Table") -> tuple[str, ...]:
     declared = [c.name for c in table.columns]
     if unknown := set(rows.column_names) - set(declared):
         raise ValueError(f"{table.full_name} has no column {', '.join(sorted(unknown))}; declare it in lake/tables.py")
-    if missing := set(table.key) - set(rows.column_names):
+    needed = {*table.key, *((table.time, *table.also_by) if table.time else ())}
+    if missing := needed - set(rows.column_names):
         raise ValueError(f"rows for {table.full_name} lack the key column {', '.join(sorted(missing))}")
     return tuple(name for name in declared if name in rows.column_names)
 
