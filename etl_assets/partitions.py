@@ -24,13 +24,16 @@ MARKET_MONTH = dg.MonthlyPartitionsDefinition(
     end_offset=1,
 )
 
+SITES_START = settings().sites_start
+"""First market day of sites that is a partition."""
+
 SITE_NAMES = dg.DynamicPartitionsDefinition(name="site")
 """The sites of `SITES`; a sensor keeps them in step with the setting."""
 
 SITE_DAY = dg.MultiPartitionsDefinition(
     {
         "date": dg.DailyPartitionsDefinition(
-            start_date=settings().sites_start.isoformat(),
+            start_date=SITES_START.isoformat(),
             timezone=NEM_ZONE_NAME,
             end_offset=1,
         ),

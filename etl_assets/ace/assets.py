@@ -6,7 +6,7 @@ fails neither stops nor hides the others: what is finished of a market day and s
 of its own, and the run fails at its end and names what is not.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,11 @@ from etl_assets.partitions import SITE_DAY, site_day_key, site_days
 from etl_assets.quality.outcome import Outcome
 
 if TYPE_CHECKING:
+    from etl_assets.ace.client import AceClient
     from etl_assets.ace.sync import SiteSync, SyncRequest
+    from etl_assets.lake.upsert import UpsertCounts
+    from etl_assets.ops.alerts import Alert
+    from etl_assets.settings import Settings
 
 GROUP = "buildings"
 SITE_DAYS_PER_RUN = 10
@@ -53,7 +57,8 @@ ACE_API = dg.AssetSpec(
     owners=["team:market-data"],
     metadata={"address": dg.MetadataValue.url("https://flightdeck.aceiot.cloud/api")},
 )
-COLLECTED = (POINTS, TIMESERIES_RAW, WEATHER_RAW)
+WALKED = (TIMESERIES_RAW, WEATHER_RAW)
+COLLECTED = (POINTS, *WALKED)
 DERIVED = (TIMESERIES_AGG, QUERY_METADATA)
 SCORED = (DATA_QUALITY, GAPS)
 
@@ -116,34 +121,46 @@ def collect_sites(
     context: dg.AssetExecutionContext, config: SyncConfig, lake: Lake, ace: Ace
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Readings, weather and points of some sites and market days, what is derived from them, and how good they are."""
-    unfinished: list[str] = []
-    if context.selected_asset_keys & keys_of(COLLECTED):
+    unfinished: dict[str, str] = {}
+    if context.selected_asset_keys & keys_of(WALKED):
         for sync in _side_by_side(context, config, lake, ace):
-            unfinished += _record_finished(context, sync)
-    elif context.selected_asset_keys & keys_of(DERIVED):
-        _derive_again(context, lake, config.moment())
+            unfinished |= _record_finished(context, lake, sync)
+    else:
+        unfinished |= _without_readings(context, config.moment(), lake, ace)
     if context.selected_asset_keys & keys_of(SCORED):
         # All of them, also of a site that failed: what is missing shows in its score.
-        yield from _scored(context, lake, config.moment())
+        failed = yield from _scored(context, lake, config.moment())
+        unfinished = failed | unfinished
     if unfinished:
+        named = [f"{key}: {why}" for key, why in sorted(unfinished.items())]
+        more = f"; and {len(named) - ERRORS_NAMED} more" if len(named) > ERRORS_NAMED else ""
         raise dg.Failure(
-            description=f"{len(unfinished)} of {len(context.partition_keys)} site days are not collected: "
-            + "; ".join(sorted(unfinished)[:ERRORS_NAMED]),
-            metadata={"not_collected": dg.MetadataValue.json(sorted(unfinished))},
+            description=f"{len(named)} of {len(context.partition_keys)} site days are not finished: "
+            + "; ".join(named[:ERRORS_NAMED])
+            + more,
+            metadata={"not_finished": dg.MetadataValue.json(named)},
             allow_retries=LIVE_TAG not in context.run.tags,
         )
 
 
-def _record_finished(context: dg.AssetExecutionContext, sync: "SiteSync") -> list[str]:
+def _record_finished(context: dg.AssetExecutionContext, lake: Lake, sync: "SiteSync") -> dict[str, str]:
     """Record the market days of a site that are finished; returns those that are not, and why."""
-    unfinished = []
+    unfinished = {}
     for day in sync.request.days:
         if problems := sync.problems(day):
-            unfinished.append(f"{day}|{sync.request.site}: {'; '.join(problems[:ERRORS_NAMED])}")
-        else:
-            _record(context, sync, day)
-    _tag(context, sync)
+            unfinished[site_day_key(day, sync.request.site)] = "; ".join(problems[:ERRORS_NAMED])
+        elif _was_asked_for(sync, day):
+            _record(context, lake, sync, day)
+    _tag(context, sync.alerts)
     return unfinished
+
+
+def _was_asked_for(sync: "SiteSync", day: date) -> bool:
+    """Whether a sync had anything to do on a day. A tick has not on the evening before: its record stays as it is.
+
+    For other runs a day that is whole already is a day that they made sure of.
+    """
+    return sync.request.mode != "live" or any(result.day == day for result in sync.results)
 
 
 def _side_by_side(context: dg.AssetExecutionContext, config: SyncConfig, lake: Lake, ace: Ace) -> "Iterator[SiteSync]":
@@ -153,18 +170,38 @@ def _side_by_side(context: dg.AssetExecutionContext, config: SyncConfig, lake: L
     settings, moment = lake.settings, config.moment()
     requests = [
         SyncRequest(site, days, Mode(config.mode), moment, context.run.run_id, context.retry_number + 1, config.hours)
-        for site, days in site_days(context.partition_keys).items()
+        for site, days in site_days(_not_recorded(context)).items()
     ]
+    clients: list[AceClient] = []
     with ThreadPoolExecutor(settings.site_concurrency) as pool:
-        started = {pool.submit(_sync, settings, ace, request): request for request in requests}
-        for future in as_completed(started):
-            yield _outcome(future, started[future])
+        started = {pool.submit(_sync, settings, ace, request, clients): request for request in requests}
+        try:
+            for future in as_completed(started):
+                yield _outcome(future, started[future])
+        except BaseException:
+            # A run that is cancelled must not read on for hours: what is stored stays, the next goes on from there.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for client in clients:
+                client.close()
+            raise
 
 
-def _sync(settings: Any, ace: Ace, request: "SyncRequest") -> "SiteSync":  # noqa: ANN401 - Settings
+def _not_recorded(context: dg.AssetExecutionContext) -> list[str]:
+    """The partitions to work on: a step that is tried again leaves alone what it has recorded, counts and all."""
+    if not context.retry_number:
+        return list(context.partition_keys)
+    of_type = dg.DagsterEventType.ASSET_MATERIALIZATION
+    made = context.instance.get_records_for_run(context.run.run_id, of_type=of_type).records
+    walked = keys_of(WALKED)
+    done = {record.partition_key for record in made if record.asset_key in walked}
+    return [key for key in context.partition_keys if key not in done]
+
+
+def _sync(settings: "Settings", ace: Ace, request: "SyncRequest", clients: "list[AceClient]") -> "SiteSync":
     from etl_assets.ace.sync import sync_site
 
     with ace.client() as client:
+        clients.append(client)
         return sync_site(settings, client, request)
 
 
@@ -176,19 +213,24 @@ def _outcome(future: "Future[SiteSync]", request: "SyncRequest") -> "SiteSync":
     return SiteSync(request, [], errors=[f"{type(error).__name__}: {error}"])
 
 
-def _tag(context: dg.AssetExecutionContext, sync: "SiteSync") -> None:
+def _tag(context: dg.AssetExecutionContext, alerts: "Sequence[Alert]") -> None:
+    """Add alerts that were raised to the tags of the run, behind those of its other sites."""
     from etl_assets.ops.alerts import alert_tags
 
-    if tags := alert_tags(sync.alerts):
-        context.instance.add_run_tags(context.run.run_id, tags)
+    if tags := alert_tags(alerts):
+        run = context.instance.get_run_by_id(context.run.run_id)
+        former = run.tags if run else {}
+        joined = {name: "; ".join(filter(None, (former.get(name), text))) for name, text in tags.items()}
+        context.instance.add_run_tags(context.run.run_id, joined)
 
 
-def _record(context: dg.AssetExecutionContext, sync: "SiteSync", day: date) -> None:
+def _record(context: dg.AssetExecutionContext, lake: Lake, sync: "SiteSync", day: date) -> None:
     """The finished market day of a site, as an event for each asset that was asked for."""
-    result = sync.result(day)
-    about: dict[str, Any] = {"sync_id": sync.request.sync_id}
+    result, site = sync.result(day), sync.request.site
+    rows = _rows(lake, site, day)
     metadata: dict[Table, dict[str, Any]] = {
         TIMESERIES_RAW: {
+            **rows[TIMESERIES_RAW],
             **records(result.readings),
             "pages": result.pages,
             "windows_complete": result.windows_complete,
@@ -197,72 +239,143 @@ def _record(context: dg.AssetExecutionContext, sync: "SiteSync", day: date) -> N
             "points_skipped": len(result.skipped),
         },
         WEATHER_RAW: {
+            **rows[WEATHER_RAW],
             **records(result.weather),
             **({"errors": result.weather_errors} if result.weather_errors else {}),
         },
-        TIMESERIES_AGG: {
-            "rows_unchanged": result.aggregates.unchanged,
-            "rows_inserted": result.aggregates.inserted,
-            "rows_updated": result.aggregates.updated,
-        },
+        TIMESERIES_AGG: {**rows[TIMESERIES_AGG], **_changes(result.aggregates)},
         QUERY_METADATA: {},
-        POINTS: records(sync.points) if sync.points else {"list": "fresh enough, not asked for"},
+        POINTS: _of_points(sync, day),
     }
     for table, found in metadata.items():
         if asset_key(table) in context.selected_asset_keys:
-            _materialized(context, table, site_day_key(day, sync.request.site), {**found, **about})
+            _materialized(context, table, site_day_key(day, site), {**found, "sync_id": sync.request.sync_id})
+
+
+def _of_points(sync: "SiteSync", day: date) -> dict[str, Any]:
+    """The account of the list of points, which is the site's: on one of its days, so that sums count it once."""
+    if sync.points is None:
+        return {"list": "fresh enough, not asked for"}
+    newest = sync.request.days[-1]
+    return records(sync.points) if day == newest else {"list": f"accounted for on {newest}"}
+
+
+def _rows(lake: Lake, site: str, day: date) -> dict[Table, dict[str, int]]:
+    """How many rows each table holds of a site's market day, whoever brought them."""
+    tables = (TIMESERIES_RAW, WEATHER_RAW, TIMESERIES_AGG)
+    counts = ", ".join(
+        f"(SELECT count(*) FROM {table.lake_name} WHERE site_name = $site AND market_day = $day)" for table in tables
+    )
+    with lake.get_connection(read_only=True) as connection:
+        found = connection.execute(f"SELECT {counts}", {"site": site, "day": day}).fetchone()
+    return {table: {"dagster/partition_row_count": count} for table, count in zip(tables, found, strict=True)}
+
+
+def _changes(counts: "UpsertCounts") -> dict[str, int]:
+    return {
+        "rows_unchanged": counts.unchanged,
+        "rows_inserted": counts.inserted,
+        "rows_updated": counts.updated,
+    }
 
 
 def _materialized(context: dg.AssetExecutionContext, table: Table, partition: str, metadata: dict[str, Any]) -> None:
     context.log_event(dg.AssetMaterialization(asset_key(table), partition=partition, metadata=metadata))
 
 
-def _derive_again(context: dg.AssetExecutionContext, lake: Lake, now: datetime) -> None:
-    """The aggregates anew from the readings that are there, without asking ACE."""
+def _without_readings(context: dg.AssetExecutionContext, now: datetime, lake: Lake, ace: Ace) -> dict[str, str]:
+    """What was asked for without readings and weather: the lists of points, aggregates. Returns what failed."""
+    unfinished = {}
+    for site, days in site_days(context.partition_keys).items():
+        if asset_key(POINTS) in context.selected_asset_keys:
+            unfinished |= _list_points(context, lake, ace, (site, days), now)
+        if context.selected_asset_keys & keys_of(DERIVED):
+            for day in days:
+                _derive_again(context, lake, site, day, now)
+    return unfinished
+
+
+def _list_points(
+    context: dg.AssetExecutionContext, lake: Lake, ace: Ace, asked: tuple[str, list[date]], now: datetime
+) -> dict[str, str]:
+    """The list of a site's points anew, however fresh the last one is."""
+    import duckdb
+
+    from etl_assets.ace.listings import collect_points
+    from etl_assets.ace.wire import NotAPage
+    from etl_assets.http import SourceError
+    from etl_assets.lake.connection import LakeBusyError
+
+    site, days = asked
+    try:
+        with ace.client() as client:
+            account = collect_points(lake.settings, client, lake.settings.site(site), now=now, force=True)
+    except (SourceError, NotAPage, duckdb.Error, LakeBusyError) as error:
+        return {site_day_key(day, site): str(error) for day in days}
+    for day in days:
+        counted = account is not None and day == days[-1]
+        found = records(account) if counted else {"list": f"accounted for on {days[-1]}"}  # type: ignore[arg-type]
+        _materialized(context, POINTS, site_day_key(day, site), found)
+    return {}
+
+
+def _derive_again(context: dg.AssetExecutionContext, lake: Lake, site: str, day: date, now: datetime) -> None:
+    """The aggregates of a site's day anew from the readings that are there, without asking ACE."""
     from etl_assets.ace.aggregates import derive_day
     from etl_assets.ace.query_metadata import refresh_query_metadata
     from etl_assets.lake.upsert import transaction
     from etl_assets.market_time import DAY, day_start
 
-    for site, days in site_days(context.partition_keys).items():
-        for day in days:
-            with lake.get_connection(purpose=f"aggregating {site}") as connection, transaction(connection):
-                counts = derive_day(connection, site, day, now=now)
-                refresh_query_metadata(
-                    connection,
-                    site,
-                    since=day_start(day),
-                    until=day_start(day) + DAY - timedelta(microseconds=1),
-                    now=now,
-                )
-            for table in DERIVED:
-                if asset_key(table) in context.selected_asset_keys:
-                    found = {"rows_inserted": counts.inserted, "rows_updated": counts.updated}
-                    _materialized(context, table, site_day_key(day, site), found)
+    last = day_start(day) + DAY - timedelta(microseconds=1)
+    with lake.get_connection(purpose=f"aggregating {site}") as connection, transaction(connection):
+        counts = derive_day(connection, site, day, now=now)
+        refresh_query_metadata(connection, site, since=day_start(day), until=last, now=now)
+    found = {TIMESERIES_AGG: {**_rows(lake, site, day)[TIMESERIES_AGG], **_changes(counts)}, QUERY_METADATA: {}}
+    for table, metadata in found.items():
+        if asset_key(table) in context.selected_asset_keys:
+            _materialized(context, table, site_day_key(day, site), metadata)
 
 
-def _scored(context: dg.AssetExecutionContext, lake: Lake, now: datetime) -> Iterator[dg.AssetCheckResult]:
-    """Scores and gaps worked out anew from the readings, and what they say."""
+def _scored(
+    context: dg.AssetExecutionContext, lake: Lake, now: datetime
+) -> Generator[dg.AssetCheckResult, None, dict[str, str]]:
+    """Scores and gaps worked out anew from the readings, and what they say. Returns the site days that could not be."""
+    import duckdb
+
     from etl_assets.ace.scoring import score_site_day
+    from etl_assets.lake.connection import LakeBusyError
 
     selected = {check.name for check in context.selected_asset_check_keys}
     found: dict[str, dict[str, Outcome]] = {}
-    for site, days in site_days(context.partition_keys).items():
-        for day in days:
+    failed = {}
+    for key in context.partition_keys:
+        [(site, [day])] = site_days([key]).items()
+        try:
             scored = score_site_day(lake.settings, site, day, now=now)
-            key = site_day_key(day, site)
-            if asset_key(DATA_QUALITY) in context.selected_asset_keys:
-                _materialized(context, DATA_QUALITY, key, scored.quality_metadata)
-            if asset_key(GAPS) in context.selected_asset_keys:
-                _materialized(context, GAPS, key, scored.gap_metadata)
-            found[key] = {name: outcome for name, outcome in scored.outcomes.items() if name in selected}
-    if len(found) == 1:
-        [outcomes] = found.values()
-        yield from (check_result(asset_key(DATA_QUALITY), name, outcome) for name, outcome in outcomes.items())
+        except (duckdb.Error, LakeBusyError) as error:
+            failed[key] = f"not scored: {error}"
+            continue
+        for table, metadata in ((DATA_QUALITY, scored.quality_metadata), (GAPS, scored.gap_metadata)):
+            if asset_key(table) in context.selected_asset_keys:
+                _materialized(context, table, key, metadata)
+        _tag(context, scored.alerts)
+        found[key] = {name: outcome for name, outcome in scored.outcomes.items() if name in selected}
+    yield from _checked(context, found, selected)
+    return failed
+
+
+def _checked(
+    context: dg.AssetExecutionContext, found: dict[str, dict[str, Outcome]], selected: set[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """The checks of each site day under its partition, and for a range one result a check that sums them up."""
+    quality = asset_key(DATA_QUALITY)
+    if len(context.partition_keys) > 1:
+        for key, outcomes in found.items():
+            report_each(context, quality, key, outcomes)
+        yield from summaries(quality, selected if found else set(), list(found.values()), "site days")
         return
-    for key, outcomes in found.items():
-        report_each(context, asset_key(DATA_QUALITY), key, outcomes)
-    yield from summaries(asset_key(DATA_QUALITY), selected, list(found.values()), "site days")
+    for outcomes in found.values():
+        yield from (check_result(quality, name, outcome) for name, outcome in outcomes.items())
 
 
 SITE_ASSETS: list[dg.AssetsDefinition] = [collect_sites]

@@ -13,13 +13,19 @@ from etl_assets.ace.assets import COLLECTED, DERIVED, SCORED, collect_sites, key
 from etl_assets.aemo.assets import LIVE_TAG
 from etl_assets.aemo.automation import HEAL_TAG, IN_PROGRESS, TICKS_AT_ONCE
 from etl_assets.healing import dump_attempts, load_attempts, plan_healing
-from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.resource import Lake
-from etl_assets.market_time import DAY, NEM_TIME, NEM_ZONE_NAME, days_between, utc_now
-from etl_assets.partitions import SITE_NAMES, site_day_key
+from etl_assets.market_time import DAY, NEM_TIME, NEM_ZONE_NAME, day_start, days_between, utc_now
+from etl_assets.partitions import SITE_NAMES, SITES_START, site_day_key
 from etl_assets.settings import Settings
 
 HOUR = timedelta(hours=1)
+
+TICK = 5
+"""Minutes between syncs."""
+
+LAGGING = timedelta(hours=2)
+"""A site that was read up to less than so long ago has nothing that a tick at work would take long to bring."""
+
 SETTLED_AFTER = timedelta(minutes=20)
 """An hour that three syncs could have completed since, and none did, needs healing."""
 
@@ -32,7 +38,7 @@ sites_live = dg.define_asset_job(
 )
 sites_daily = dg.define_asset_job(
     "sites_daily",
-    selection=dg.AssetSelection.assets(collect_sites, warehouse_file),
+    selection=dg.AssetSelection.assets(collect_sites),
     executor_def=dg.in_process_executor,
     description="Reads the last 24 hours again in windows of one hour, and scores them. Daily at 00:00 UTC.",
 )
@@ -44,7 +50,7 @@ sites_scored = dg.define_asset_job(
 )
 sites_heal = dg.define_asset_job(
     "sites_heal",
-    selection=dg.AssetSelection.assets(collect_sites, warehouse_file),
+    selection=dg.AssetSelection.assets(collect_sites),
     executor_def=dg.in_process_executor,
     description="Collects what is missing of a site's market day. Requested by `site_gap_sensor`.",
 )
@@ -70,8 +76,8 @@ def sync_config(as_of: datetime, mode: str = "missing", hours: int = 0) -> dg.Ru
 
 
 def days_of_sync(moment: datetime, back: timedelta) -> list[date]:
-    """The market days that the time from ``back`` before a moment to the moment touches."""
-    return list(days_between(_day(moment - back), _day(moment)))
+    """The market days that the time from ``back`` before a moment to the moment touches, and that are partitions."""
+    return list(days_between(max(_day(moment - back), SITES_START), _day(moment)))
 
 
 def _day(moment: datetime) -> date:
@@ -93,15 +99,22 @@ def sites_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Skip
 
     A sync asks for all that is new, so one that waits does the work of those behind it.
     """
-    if not (sites := _sites(context.instance)):
-        return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
     waiting = context.instance.get_runs_count(filters=dg.RunsFilter(job_name=sites_live.name, statuses=IN_PROGRESS))
     if waiting >= TICKS_AT_ONCE:
         return dg.SkipReason(f"{waiting} syncs are at work or waiting; they ask for the same readings")
-    moment = context.scheduled_execution_time
     # Three hours behind midnight an outage of the evening is still a tick's; older ones are the healer's.
-    days = days_of_sync(moment, back=3 * HOUR)
-    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=sync_config(moment, "live"))
+    return _request(context, 3 * HOUR, sync_config(context.scheduled_execution_time, "live"))
+
+
+def _request(
+    context: dg.ScheduleEvaluationContext, back: timedelta, config: dg.RunConfig
+) -> dg.RunRequest | dg.SkipReason:
+    """A run of all sites for the market days since ``back`` before the tick."""
+    if not (sites := _sites(context.instance)):
+        return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
+    if not (days := days_of_sync(context.scheduled_execution_time, back)):
+        return dg.SkipReason(f"SITES_START, {SITES_START}, is still to come")
+    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=config)
 
 
 @dg.schedule(
@@ -112,11 +125,7 @@ def sites_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Skip
 )
 def sites_reread(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Daily at 00:00 UTC: the last 24 hours again in windows of one hour, readings and weather, then their scores."""
-    if not (sites := _sites(context.instance)):
-        return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
-    moment = context.scheduled_execution_time
-    days = days_of_sync(moment, back=DAY)
-    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=sync_config(moment, "reread", hours=24))
+    return _request(context, DAY, sync_config(context.scheduled_execution_time, "reread", hours=24))
 
 
 @dg.schedule(
@@ -127,11 +136,9 @@ def sites_reread(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Sk
 )
 def sites_scored_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Hourly: the scores and gaps of the open market day; in the first hours the closed one's, too."""
-    if not (sites := _sites(context.instance)):
-        return dg.SkipReason("no site: set SITES, and ACE_API_KEY")
     moment = context.scheduled_execution_time
-    days = days_of_sync(moment, back=2 * HOUR)
-    return dg.RunRequest(tags=site_range_tags(days, sites), run_config=sync_config(moment))
+    # As of the tick before: what came due since is read by the next one.
+    return _request(context, 2 * HOUR, sync_config(moment.replace(minute=moment.minute // TICK * TICK)))
 
 
 @dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -168,15 +175,23 @@ class AilingSiteDay:
         return site_day_key(self.day, self.site)
 
 
-def find_ailing_sites(settings: Settings, sites: Iterable[str], now: datetime) -> list[AilingSiteDay]:
-    """The site days of the gap horizon (36 hours) with hours that were never read to their end, or failed."""
+def find_ailing_sites(
+    settings: Settings, sites: Iterable[str], now: datetime, *, syncing: bool = False
+) -> list[AilingSiteDay]:
+    """The site days of the gap horizon (36 hours) with hours that were never read to their end, or failed.
+
+    A site that a tick has not reached yet has none; while a tick is at work (``syncing``) neither has one that lags
+    behind, as at its first sync: what the tick is reading need not be asked for by another run.
+    """
     from etl_assets.ops.site_state import complete_hours, last_sync
 
-    start = (now - settings.gap_horizon).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    start = max(now - settings.gap_horizon, day_start(SITES_START))
+    start = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     end = (now - SETTLED_AFTER).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     found: dict[tuple[str, date], int] = {}
     for site in sites:
-        if last_sync(settings, site) is None:
+        reached = last_sync(settings, site)
+        if reached is None or (syncing and reached < now - LAGGING):
             continue
         done = complete_hours(settings, site, start, end)
         for n in range((end - start) // HOUR):
@@ -194,13 +209,20 @@ def site_gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Senso
     """
     now = utc_now()
     attempts = load_attempts(context.cursor)
-    ailing = find_ailing_sites(lake.settings, _sites(context.instance), now)
+    syncing = _is_syncing(context.instance, now)
+    ailing = find_ailing_sites(lake.settings, _sites(context.instance), now, syncing=syncing)
     asked, kept = plan_healing(ailing, attempts, _healing(context.instance), now)
     if not asked:
         context.update_cursor(dump_attempts(kept))
         waiting = f"{len(ailing)} site days wait for their run or back-off" if ailing else "every hour is complete"
         return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
     return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=dump_attempts(kept))
+
+
+def _is_syncing(instance: dg.DagsterInstance, now: datetime) -> bool:
+    """Whether a tick began to work lately; one that hangs for hours keeps nothing from being healed."""
+    recent = dg.RunsFilter(job_name=sites_live.name, statuses=IN_PROGRESS, created_after=now - LAGGING)
+    return instance.get_runs_count(filters=recent) > 0
 
 
 def _heal_request(ailing: AilingSiteDay, now: datetime) -> dg.RunRequest:

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOT_STORED = (duckdb.Error, LakeBusyError, OSError)
+BEGUN = "begun"
+"""Beside the position in a saved walk: as of when the walk began."""
+
 
 @dataclass(frozen=True)
 class SiteJob:
@@ -58,6 +62,8 @@ class SiteJob:
     sync_id: str
     limit: int = 0
     """Readings after which the rest is deferred, by whole pages; 0 never."""
+    anew: bool = False
+    """Whether only what is read at ``now`` counts: a walk that was begun earlier is not resumed."""
 
 
 @dataclass
@@ -102,6 +108,7 @@ def collect_site(settings: Settings, client: "AceClient", job: SiteJob) -> list[
         weather = beside.submit(collector.weather)
         collector.readings()
         weather.result()
+    collector.log_skipped()
     for result in collector.results.values():
         result.readings.check()
         result.weather.check()
@@ -115,6 +122,7 @@ class _Collector:
         self.job = job
         self.results: dict[date, DayResult] = {}
         self._records = 0
+        self._changed = False
 
     def _result(self, window: SyncWindow) -> DayResult:
         return self.results.setdefault(window.day, DayResult(self.job.site, window.day))
@@ -130,30 +138,31 @@ class _Collector:
             except WalkFailedError as error:
                 result.failed(error)
                 self._give_up(window, result, error)
-            except (duckdb.Error, LakeBusyError, OSError) as error:
+            except NOT_STORED as error:
                 # The page was not stored and its position not saved: the next sync asks for it again.
                 result.failed_batches += 1
                 result.failed(error)
                 self._settle(window, result, "failed", Position(), str(error))
-        self._log_skipped()
 
     def _is_full(self) -> bool:
         return bool(self.job.limit) and self._records >= self.job.limit
 
     def _collect(self, window: SyncWindow, result: DayResult) -> None:
         saved = load_walk(self.settings, self.job.site, window.start, window.end, now=self.job.now)
-        position = resumed = Position.from_dict(saved) if saved else Position(page_size=self.settings.page_size)
-        changed = bool(saved)
+        begun = saved.pop(BEGUN, None) if saved else None
+        if saved and self.job.anew and begun != self.job.now.isoformat():
+            saved = None
+        position = Position.from_dict(saved) if saved else Position(page_size=self.settings.page_size)
+        # What was stored before a walk was broken off may not have been derived from.
+        self._changed = bool(saved)
         for page, after in self._pages(window, position):
-            counts = self._store(window, result, page)
-            changed = changed or bool(counts.inserted + counts.updated)
+            self._store(window, result, page)
+            result.repairs += after.repairs - position.repairs
             position = after
-            self._save(window, position)
+            self._save(window, position, begun if saved else None)
             if self._is_full() and not position.complete:
                 break
-        result.repairs += position.repairs - resumed.repairs
-        if changed or not self._is_derived(window):
-            self._derive(window, result)
+        self._derive_where_due(window, result)
         self._settle(window, result, "complete" if position.complete else "deferred", position)
 
     def _pages(self, window: SyncWindow, position: Position) -> "Iterator[tuple[Page, Position]]":
@@ -166,15 +175,16 @@ class _Collector:
             wanted=self.settings.configured_points,
         )
 
-    def _save(self, window: SyncWindow, position: Position) -> None:
-        save_walk(self.settings, self.job.site, window.start, window.end, position.to_dict(), now=self.job.now)
+    def _save(self, window: SyncWindow, position: Position, begun: str | None) -> None:
+        value = {**position.to_dict(), BEGUN: begun or self.job.now.isoformat()}
+        save_walk(self.settings, self.job.site, window.start, window.end, value, now=self.job.now)
 
-    def _store(self, window: SyncWindow, result: DayResult, page: "Page") -> UpsertCounts:
+    def _store(self, window: SyncWindow, result: DayResult, page: "Page") -> None:
         """A page in one transaction: its readings, and what of it could not be accepted."""
-        rows = stamped(page.rows, self.job.site, self.job.now)
+        batch = stamped(page.rows, self.job.site, self.job.now)
         rejected = rejected_on(page.invalid, self.job.site, window.day)
         with write_lake(self.settings, f"storing readings of {self.job.site}") as lake, transaction(lake):
-            counts = upsert(lake, TIMESERIES_RAW, rows, now=self.job.now)
+            counts = upsert(lake, TIMESERIES_RAW, batch.rows, now=self.job.now, constants=batch.constants)
             for day, records in rejected.items():
                 quarantine(lake, records, run_id=self.job.run_id, day=day, now=self.job.now)
         account = result.readings
@@ -186,7 +196,11 @@ class _Collector:
         result.skipped |= page.skipped
         result.names |= set(page.rows["point_name"].unique().to_pylist())
         self._records += page.fetched
-        return counts
+        self._changed = self._changed or bool(counts.inserted + counts.updated)
+
+    def _derive_where_due(self, window: SyncWindow, result: DayResult) -> None:
+        if self._changed or not self._is_derived(window):
+            self._derive(window, result)
 
     def _is_derived(self, window: SyncWindow) -> bool:
         """Whether the aggregates know of every reading of a window: a killed run may not have come to them."""
@@ -208,8 +222,8 @@ class _Collector:
         if not isinstance(error.__cause__, SourceError):
             clear_walk(self.settings, self.job.site, window.start, window.end)
         try:
-            self._derive(window, result)
-        except (duckdb.Error, LakeBusyError) as further:
+            self._derive_where_due(window, result)
+        except NOT_STORED as further:
             result.failed(further)
         self._settle(window, result, "failed", error.position, error.reason)
 
@@ -237,28 +251,30 @@ class _Collector:
             advance_last_sync(self.settings, job.site, reached, now=job.now, sync_id=job.sync_id)
         clear_walk(self.settings, job.site, window.start, window.end)
 
-    def _log_skipped(self) -> None:
+    def log_skipped(self) -> None:
+        """Name the points that the settings leave out, once a sync."""
         for name in sorted(set().union(*(result.skipped for result in self.results.values()))):
             logger.debug("Skipped unconfigured point: %s", name)
 
     def weather(self) -> None:
-        """Weather of each window; where ACE gives its last known values, once is enough."""
-        for window in self.job.weather:
+        """Weather of each window, the newest first; where ACE gives its last known values, once is enough."""
+        for window in reversed(self.job.weather):
             result = self._result(window)
             try:
                 answer = self.client.weather(self.job.site, window.asked)
                 self._store_weather(window, result, answer)
-            except (SourceError, NotAPage, duckdb.Error, LakeBusyError) as error:
+            except (SourceError, NotAPage, *NOT_STORED) as error:
                 result.failed(error, of_weather=True)
                 return
             if not answer.is_ranged:
                 return
 
     def _store_weather(self, window: SyncWindow, result: DayResult, answer: "Weather") -> None:
-        rows = stamped(answer.rows, self.job.site, self.job.now)
+        batch = stamped(answer.rows, self.job.site, self.job.now)
         rejected = rejected_on(answer.invalid, self.job.site, window.day, dataset=WEATHER_RAW.full_name)
         with write_lake(self.settings, f"storing weather of {self.job.site}") as lake, transaction(lake):
-            result.weather.add(upsert(lake, WEATHER_RAW, rows, now=self.job.now))
+            counts = upsert(lake, WEATHER_RAW, batch.rows, now=self.job.now, constants=batch.constants)
+            result.weather.add(counts)
             for day, records in rejected.items():
                 quarantine(lake, records, run_id=self.job.run_id, day=day, now=self.job.now)
         result.weather.fetched += answer.fetched

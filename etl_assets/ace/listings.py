@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from etl_assets.ace.client import UnknownSite
+from etl_assets.ace.fields import number
 from etl_assets.lake.account import Account
 from etl_assets.lake.connection import write_lake
 from etl_assets.lake.tables import POINTS, SITES
@@ -51,6 +52,10 @@ def _seen(page: pa.Table, site: str, now: datetime) -> pa.Table:
     return page.append_column("first_seen", stamps).append_column("last_seen", stamps)
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value.isprintable() else None
+
+
 def _store_site(settings: Settings, client: "AceClient", site: SiteSettings, now: datetime) -> None:
     try:
         described = client.site(site.name)
@@ -59,11 +64,11 @@ def _store_site(settings: Settings, client: "AceClient", site: SiteSettings, now
         described = {}
     row = {
         "site_name": site.name,
-        "client": described.get("client"),
-        "nice_name": described.get("nice_name"),
-        "latitude": described.get("latitude"),
-        "longitude": described.get("longitude"),
-        "archived": described.get("archived"),
+        "client": _text(described.get("client")),
+        "nice_name": _text(described.get("nice_name")),
+        "latitude": number(described.get("latitude")),
+        "longitude": number(described.get("longitude")),
+        "archived": described.get("archived") if isinstance(described.get("archived"), bool) else None,
         "time_zone": site.time_zone,
         "region_id": site.region_id,
         "first_seen": now,

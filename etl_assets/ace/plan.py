@@ -3,7 +3,7 @@
 A window lies within one market day, so that what it brings belongs to one partition. Nothing here asks the source.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -88,8 +88,17 @@ def _retried(settings: Settings, site: str, now: datetime) -> list[SyncWindow]:
     due = {SyncWindow(w.start, w.end) for w in failed_windows(settings, site) if _may_try_again(w, now)}
     # A walk further back is a backfill's, which takes it up itself.
     newest = live_start(settings, site, now)
-    due |= {SyncWindow(start, end) for start, end, _ in unfinished_walks(settings, site, now=now) if end > newest}
-    return sorted(due)
+    walks = [SyncWindow(start, end) for start, end, _ in unfinished_walks(settings, site, now=now) if end > newest]
+    return sorted(due | {walk for walk in walks if not _is_spoken_for(settings, site, walk)})
+
+
+def _is_spoken_for(settings: Settings, site: str, walk: SyncWindow) -> bool:
+    """Whether a walk's window failed, or lies in one that did or is complete: then that one says when to read it.
+
+    Else each sync of an outage would add its own window to those that are asked for at every sync.
+    """
+    around = windows(settings, site, start=walk.start, end=walk.end)
+    return any(w.status != "deferred" and w.start <= walk.start and walk.end <= w.end for w in around)
 
 
 def _may_try_again(window: SiteWindow, now: datetime) -> bool:
@@ -122,12 +131,23 @@ def read_without_hole(settings: Settings, site: str, now: datetime) -> datetime 
 def missing_windows(settings: Settings, site: str, day: date, now: datetime) -> list[SyncWindow]:
     """What of a market day is not complete, as one window for each stretch: to read 65 pages, not 24 times 3.
 
-    An hour counts as complete when it was read after its end. The open day goes to ``now``.
+    An hour counts as complete when it was read after its end. The open day goes to ``now``; a walk that was begun
+    earlier on that day is a window of its own, so that it can be resumed.
     """
     start, end = day_start(day).astimezone(UTC), min(day_start(day) + DAY, now).astimezone(UTC)
     done = complete_hours(settings, site, start, end)
     wanted = [hour for hour in _hours(start, end) if hour not in done or done[hour] < hour + HOUR]
-    return _joined(SyncWindow(hour, min(hour + HOUR, end)) for hour in wanted)
+    stretches = _joined(SyncWindow(hour, min(hour + HOUR, end)) for hour in wanted)
+    begun = [SyncWindow(first, last) for first, last, _ in unfinished_walks(settings, site, now=now)]
+    return [part for stretch in stretches for part in _cut(stretch, begun)]
+
+
+def _cut(stretch: SyncWindow, begun: Sequence[SyncWindow]) -> list[SyncWindow]:
+    """A stretch in two where the longest walk that begins with it ends; whole where there is none."""
+    ends = [walk.end for walk in begun if walk.start == stretch.start and walk.end < stretch.end]
+    if not ends:
+        return [stretch]
+    return [SyncWindow(stretch.start, max(ends)), SyncWindow(max(ends), stretch.end)]
 
 
 def reread_windows(settings: Settings, site: str, day: date, now: datetime, hours: int) -> list[SyncWindow]:

@@ -1,7 +1,8 @@
 """What a page becomes on its way into the lake: rows with their site and stamps, and records for quarantine."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -17,21 +18,26 @@ from etl_assets.market_time import NEM_TIME
 if TYPE_CHECKING:
     from etl_assets.ace.wire import BadRecord
 
-INSTANT = pa.timestamp("us", tz="UTC")
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows for one table, and the columns that are the same in all of them, which need not be copied row by row."""
+
+    rows: pa.Table
+    constants: Mapping[str, str | datetime]
 
 
-def stamped(rows: pa.Table, site: str, now: datetime) -> pa.Table:
+def stamped(rows: pa.Table, site: str, now: datetime) -> Batch:
     """Rows of a site with its name and when they were read, in the order in which the lake's files are sorted."""
-    count = rows.num_rows
-    if "point_name" in rows.column_names:
-        rows = rows.take(_by_point_and_time(rows))
-    rows = rows.append_column("site_name", _same(pa.array([site], pa.string()), count))
-    read_at = _same(pa.array([now], INSTANT), count)
-    return rows.append_column("collected_at", read_at).append_column("created_at", read_at)
-
-
-def _same(value: pa.Array, count: int) -> pa.Array:
-    return value.take(pa.array(np.zeros(count, dtype=np.int32)))
+    constants: dict[str, str | datetime] = {"site_name": site, "collected_at": now, "created_at": now}
+    if "point_name" not in rows.column_names:
+        return Batch(rows, constants)
+    for name in ("quality", "metadata"):
+        if len(found := rows[name].unique()) == 1 and found[0].is_valid:
+            constants[name] = found[0].as_py()
+            rows = rows.drop_columns([name])
+    rows = rows.set_column(rows.column_names.index("point_name"), "point_name", rows["point_name"].dictionary_encode())
+    return Batch(rows.take(_by_point_and_time(rows)), constants)
 
 
 def _by_point_and_time(rows: pa.Table) -> pa.Array:
@@ -39,7 +45,8 @@ def _by_point_and_time(rows: pa.Table) -> pa.Array:
 
     By the rank of each distinct name, of which a page has some thousands, and not by its 100,000 names.
     """
-    names = pc.dictionary_encode(rows["point_name"]).combine_chunks()
+    names = rows["point_name"].combine_chunks()
+    names = names.chunk(0) if isinstance(names, pa.ChunkedArray) else names
     rank = np.empty(len(names.dictionary), dtype=np.int64)
     rank[pc.sort_indices(names.dictionary).to_numpy()] = np.arange(len(names.dictionary))
     return pa.array(np.lexsort((rows["timestamp"].cast(pa.int64()).to_numpy(), rank[names.indices.to_numpy()])))

@@ -1,7 +1,7 @@
 """The quality of a site's market day: scores, gaps, answers to the checks, pictures, and the alert that they raise."""
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from etl_assets.ace.checks import site_outcomes
@@ -17,6 +17,10 @@ from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+JUDGED_AFTER = timedelta(hours=1)
+"""Of a day that has just begun one late reading is a fifth: until an hour of it is past, the day before speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def score_site_day(settings: Settings, site: str, day: date, *, now: datetime) -
         complete.passed, complete.description, complete.metadata, complete.is_error, pictures
     )
     alerts = []
-    if day >= market_day(now):
+    if day == market_day(now - JUDGED_AFTER):
         # An older day that is scored anew says nothing of how things are.
         conditions = quality_conditions(settings, site, day, scores) + gap_conditions(
             settings, site, still_open, now=now

@@ -1,14 +1,13 @@
 """One sync of one site: what it asks for, its collection, its records, its alerts. Dagster's part is in ``assets``."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from etl_assets.ace.collect import DayResult, SiteJob, collect_site
+from etl_assets.ace.client import UnknownSite
+from etl_assets.ace.collect import NOT_STORED, DayResult, SiteJob, collect_site
 from etl_assets.ace.listings import collect_points
 from etl_assets.ace.plan import (
     SyncWindow,
@@ -22,8 +21,8 @@ from etl_assets.ace.plan import (
 from etl_assets.ace.wire import NotAPage
 from etl_assets.http import HttpStats, SourceError
 from etl_assets.lake.account import Account
-from etl_assets.lake.connection import LakeBusyError, read_lake
-from etl_assets.lake.tables import TIMESERIES_AGG, TIMESERIES_RAW
+from etl_assets.lake.connection import read_lake
+from etl_assets.lake.tables import POINTS, TIMESERIES_AGG, TIMESERIES_RAW
 from etl_assets.market_time import DAY
 from etl_assets.ops.alerts import Alert, ETLMetrics, evaluate, report_metrics, sync_conditions, webhook_client
 from etl_assets.ops.state import Status, SyncRun, new_sync_id, record_sync_run
@@ -90,15 +89,21 @@ class SiteSync:
 
 
 def sync_site(settings: Settings, client: "AceClient", request: SyncRequest) -> SiteSync:
-    """Collect, record, raise alerts. What the site or ACE do wrong is in the result; it does not raise."""
+    """Collect, record, raise alerts. What the site or ACE do wrong is in the result; it does not raise.
+
+    ``client`` is this sync's own: its counters are taken for the sync's. Readings do not wait for a list of points
+    that ACE does not give, unless it is because the account shows no such site.
+    """
     request = request.named
     started = datetime.now(UTC)
     done = SiteSync(request, [])
+    is_there = True
     try:
         done.points = collect_points(settings, client, settings.site(request.site), now=request.now)
-    except (SourceError, NotAPage, duckdb.Error, LakeBusyError) as error:
+    except (SourceError, NotAPage, *NOT_STORED) as error:
         done.errors.append(str(error))
-    else:
+        is_there = not isinstance(error, UnknownSite)
+    if is_there:
         done.results = collect_site(settings, client, _job(settings, request))
     done.stats = client.stats.snapshot()
     done.runs = _sync_runs(done, started)
@@ -126,6 +131,7 @@ def _job(settings: Settings, request: SyncRequest) -> SiteJob:
         request.run_id,
         request.sync_id,
         limit=settings.max_records_per_sync if request.mode is Mode.LIVE else 0,
+        anew=request.mode is Mode.REREAD,
     )
 
 
@@ -144,8 +150,9 @@ def _sync_runs(done: SiteSync, started: datetime) -> list[SyncRun]:
         stats = done.stats if number == 0 else HttpStats()
         runs.append(_sync_run(done, result, result.readings, stats, (started, finished)))
         runs.append(_sync_run(done, result, result.weather, HttpStats(), (started, finished)))
-    if done.points:
-        runs.append(_sync_run(done, results[-1], done.points, HttpStats(), (started, finished)))
+    if done.points or done.errors:
+        listed = done.points or Account(POINTS.full_name)
+        runs.append(_sync_run(done, results[-1], listed, HttpStats(), (started, finished)))
     return runs
 
 
@@ -154,7 +161,7 @@ def _sync_run(
 ) -> SyncRun:
     started, finished = span
     of_readings = account is result.readings
-    errors = result.errors if of_readings else result.weather_errors if account is result.weather else []
+    errors = result.errors if of_readings else result.weather_errors if account is result.weather else done.errors
     return SyncRun(
         run_id=done.request.run_id,
         attempt=done.request.attempt,
@@ -180,15 +187,16 @@ def _sync_run(
         errors=tuple(errors),
         sync_id=done.request.sync_id,
         site_name=result.site,
-        status=_status(result, errors),
+        status=_status(account, errors, result if of_readings else None),
         **(_of_readings(result) if of_readings else {}),
     )
 
 
-def _status(result: DayResult, errors: Sequence[str]) -> Status:
+def _status(account: Account, errors: Sequence[str], windows: DayResult | None) -> Status:
+    """By what an account speaks of; ``windows`` are those of the readings."""
     if errors:
-        return "partial" if result.readings.fetched or result.weather.fetched else "failed"
-    return "partial" if result.windows_deferred else "complete"
+        return "partial" if account.fetched or (windows and windows.windows_complete) else "failed"
+    return "partial" if windows and windows.windows_deferred else "complete"
 
 
 def _of_readings(result: DayResult) -> dict[str, Any]:
@@ -211,15 +219,28 @@ def _tell(settings: Settings, done: SiteSync) -> None:
     request = done.request
     of_readings = [run for run in done.runs if run.dataset == TIMESERIES_RAW.full_name]
     if request.mode is Mode.LIVE:
-        # The newest day's record; requests are on the first, which is the same one but for the first sync of a day.
-        run = of_readings[-1]
-        before = _had_data(settings, request.site, run.partition)
-        conditions = sync_conditions(settings, request.site, run, had_data_yesterday=before)
+        whole = _whole(of_readings)
+        before = _had_data(settings, request.site, whole.partition)
+        conditions = sync_conditions(settings, request.site, whole, had_data_yesterday=before)
         done.alerts += evaluate(settings, conditions, now=request.now)
     if settings.alert_webhook_url.get_secret_value():
         with webhook_client(settings) as http:
             for run in done.runs:
                 report_metrics(settings, http, ETLMetrics.of(run))
+
+
+def _whole(runs: Sequence[SyncRun]) -> SyncRun:
+    """The newest market day's record with what an alert counts of all days: at midnight a sync has two."""
+    return replace(
+        runs[-1],
+        fetched=sum(run.fetched for run in runs),
+        filtered=sum(run.filtered for run in runs),
+        invalid=sum(run.invalid for run in runs),
+        inserted=sum(run.inserted for run in runs),
+        updated=sum(run.updated for run in runs),
+        requests_by_status=runs[0].requests_by_status,
+        errors=tuple(error for run in runs for error in run.errors),
+    )
 
 
 def _had_data(settings: Settings, site: str, partition: str) -> bool:

@@ -275,6 +275,11 @@ def migrate(connection: "DuckDBPyConnection", tables: Sequence[Table]) -> list[s
                 connection.execute(f"ALTER TABLE {table.lake_name} ADD COLUMN {column.name} {column.type}")
                 done.append(f"added {table.full_name}.{column.name}")
     connection.execute("COMMIT")
+    for table in tables:
+        # An option can be set of a table that is there; one that a crash leaves unset costs time and nothing else.
+        if table.comes_sorted and (table.schema, table.name) not in present:
+            option = "CALL lake.set_option('sort_on_insert', false, schema => ?, table_name => ?)"
+            connection.execute(option, [table.schema, table.name]).fetchall()
     return done
 
 

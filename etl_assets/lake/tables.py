@@ -39,7 +39,9 @@ class Table:
     ``time`` is what places a row in its market day; tables that have one are partitioned by ``market_day``, which
     the lake derives, and by the columns of ``also_by``. ``marks`` says what ``time`` is: the end of an interval, where
     24:00 belongs to the day that ends; an instant or the start of an interval, where 00:00 belongs to the day that
-    begins; or a market day itself. ``complete_when`` names the columns that a complete row has; a row
+    begins; or a market day itself. Files are sorted by ``sort``, when they are merged and when they are written;
+    with ``comes_sorted`` the writer brings rows in that order, and the lake does not sort what is written again.
+    ``complete_when`` names the columns that a complete row has; a row
     that lacks one is provisional, and filling it in is no revision. ``version`` is a source's own stamp: an
     incoming row with an older one is stale and changes nothing. ``traced`` keeps former values of revised rows
     in ``quality.revisions``. ``published`` is a view over the lake's files, or a copy for small tables.
@@ -54,6 +56,7 @@ class Table:
     marks: Literal["interval_end", "instant", "day"] = "interval_end"
     also_by: tuple[str, ...] = ()
     sort: tuple[str, ...] = ()
+    comes_sorted: bool = False
     complete_when: tuple[str, ...] = ()
     version: str = ""
     traced: bool = False
@@ -431,6 +434,7 @@ TIMESERIES_RAW = Table(
     marks="instant",
     also_by=("site_name",),
     sort=("point_name", "timestamp"),
+    comes_sorted=True,
 )
 
 WEATHER_RAW = Table(

@@ -12,7 +12,7 @@ Two rules about values:
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -93,19 +93,22 @@ def upsert(
     *,
     now: datetime,
     mode: Mode = "revise",
+    constants: Mapping[str, str | datetime] | None = None,
 ) -> UpsertCounts:
     """Bring ``rows`` into ``table``; call inside ``transaction``.
 
-    ``rows`` holds the key and any other declared columns. Of rows with one key the last wins, by the table's
-    version stamp first. ``fill`` is for second-rate sources: it inserts and fills nulls, and never changes a value.
+    ``rows`` holds the key and any other declared columns, but for ``constants``, which are the same in all rows. Of
+    rows with one key the last wins, by the table's version stamp first. ``fill`` is for second-rate sources: it
+    inserts and fills nulls, and never changes a value.
     Raises ``ValueError`` for undeclared columns or a missing key column.
     """
-    carried = _checked_columns(table, rows)
+    constants = constants or {}
+    carried = _checked_columns(table, [*rows.column_names, *constants])
     if rows.num_rows == 0:
         return UpsertCounts()
     connection.register("incoming", rows)
     try:
-        batch = _stage(connection, table, carried, rows.num_rows)
+        batch = _stage(connection, table, carried, constants, rows.num_rows)
         inserted, updated = _classify(connection, batch, mode)
         _write(connection, batch, mode, now=now, inserted=inserted, updated=updated)
     finally:
@@ -133,28 +136,35 @@ class _Batch:
         return " AND ".join(f"new.{k} = old.{k}" for k in self.table.key)
 
 
-def _checked_columns(table: Table, rows: "pa.Table") -> tuple[str, ...]:
+def _checked_columns(table: Table, given: Sequence[str]) -> tuple[str, ...]:
     declared = [c.name for c in table.columns]
-    if unknown := set(rows.column_names) - set(declared):
+    if unknown := set(given) - set(declared):
         raise ValueError(f"{table.full_name} has no column {', '.join(sorted(unknown))}; declare it in lake/tables.py")
     needed = {*table.key, *((table.time, *table.also_by) if table.time else ())}
-    if missing := needed - set(rows.column_names):
+    if missing := needed - set(given):
         raise ValueError(f"rows for {table.full_name} lack the key column {', '.join(sorted(missing))}")
-    return tuple(name for name in declared if name in rows.column_names)
+    return tuple(name for name in declared if name in given)
 
 
-def _stage(connection: "DuckDBPyConnection", table: Table, carried: tuple[str, ...], rows: int) -> _Batch:
+def _stage(
+    connection: "DuckDBPyConnection",
+    table: Table,
+    carried: tuple[str, ...],
+    constants: Mapping[str, str | datetime],
+    rows: int,
+) -> _Batch:
     """The batch, one row a key, typed, with its market day.
 
     Without repeated keys, the rule, it is a view: copying 100,000 rows of long names costs more than comparing them.
     """
-    columns = [f"CAST({name} AS {table.column(name).type}) AS {name}" for name in carried]
+    sources = {name: _literal(constants[name]) if name in constants else name for name in carried}
+    columns = [f"CAST({source} AS {table.column(name).type}) AS {name}" for name, source in sources.items()]
     if table.time:
-        columns.append(f"{MARKET_DAY_SQL[table.marks].format(time=table.time)} AS market_day")
+        columns.append(f"{MARKET_DAY_SQL[table.marks].format(time=sources[table.time])} AS market_day")
     selected, key = ", ".join(columns), ", ".join(table.key)
-    [distinct] = _row(connection, f"SELECT count(DISTINCT hash({key})) FROM incoming")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW staged_view AS SELECT {selected} FROM incoming")
+    [distinct] = _row(connection, f"SELECT count(DISTINCT hash({key})) FROM staged_view")
     if distinct == rows:
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW staged_view AS SELECT {selected} FROM incoming")
         return _Batch(table, carried, "staged_view", rows, _pruning(connection, table, "staged_view"))
     version = f"{table.version} DESC NULLS LAST, " if table.version in carried else ""
     connection.execute(f"""
@@ -169,13 +179,16 @@ def _stage(connection: "DuckDBPyConnection", table: Table, carried: tuple[str, .
 
 def _classify(connection: "DuckDBPyConnection", batch: _Batch, mode: Mode) -> tuple[int, int]:
     """How many rows of the batch are new to the lake, and how many change one that is there."""
-    differs = _differs(batch.table, batch.carried, mode)
+    table = batch.table
+    if table.time and not connection.execute(f"SELECT 1 FROM {table.lake_name} WHERE {batch.where} LIMIT 1").fetchone():
+        return batch.rows, 0
+    differs = _differs(table, batch.carried, mode)
     there, changed = _row(
         connection,
         f"""
         SELECT count(*), count(*) FILTER (WHERE {differs})
         FROM {batch.staged} AS new
-        JOIN (SELECT * FROM {batch.table.lake_name} WHERE {batch.where}) AS old ON {batch.same_key}
+        JOIN (SELECT * FROM {table.lake_name} WHERE {batch.where}) AS old ON {batch.same_key}
         """,
     )
     return batch.rows - int(there), int(changed)
@@ -217,8 +230,10 @@ def _pruning(connection: "DuckDBPyConnection", table: Table, staged: str) -> str
     return " AND ".join(conditions)
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _literal(value: str | datetime) -> str:
+    if isinstance(value, datetime):
+        return f"TIMESTAMPTZ '{value.isoformat()}'"
+    return "'" + value.replace("'", "''") + "'"
 
 
 def in_days(days: Iterable[date], column: str = "market_day") -> str:
