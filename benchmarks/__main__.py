@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import publishing, reading, tick
+from benchmarks import buildings, publishing, reading, tick
 
-BENCHMARKS = {"reading": reading.run, "publishing": publishing.run, "tick": tick.run}
+BENCHMARKS = {"reading": reading.run, "publishing": publishing.run, "tick": tick.run, "buildings": buildings.run}
 
 
 def main() -> None:

@@ -55,13 +55,17 @@ def test_the_table_of_automation_names_every_schedule_and_sensor_and_nothing_els
 
 def test_the_times_in_the_table_of_automation_are_those_of_the_schedules() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section("## For the operator"), re.MULTILINE))
-    crons = {schedule.name: str(schedule.cron_schedule) for schedule in defs.schedules or ()}
+    crons = {s.name: (str(s.cron_schedule), s.execution_timezone) for s in defs.schedules or ()}
 
-    assert {name: rows[name] for name in crons} == {name: in_words(cron) for name, cron in crons.items()}
+    assert {name: rows[name] for name in crons} == {name: in_words(*cron) for name, cron in crons.items()}
 
 
-def in_words(cron: str) -> str:
+def in_words(cron: str, zone: str | None) -> str:
     minute, hour, *_ = cron.split()
+    if minute == "*/5":
+        return "every 5 minutes"
+    if zone == "UTC":
+        return f"{int(hour):02}:{int(minute):02} UTC"
     if minute == "1-59/5":
         return "minutes 1, 6, 11 …"
     return f"minute {minute}" if hour == "*" else f"{int(hour):02}:{int(minute):02}"
@@ -78,18 +82,18 @@ def test_the_table_of_tables_is_what_an_analyst_finds_in_the_file(published: Set
 
 
 def test_the_keys_in_the_table_of_tables_are_the_declared_ones() -> None:
-    rows = re.findall(r"^\| `(aemo\.\w+)` \| [^|]+ \| ([^|]*) \|$", section("## For the analyst"), re.MULTILINE)
-    from etl_assets.lake.tables import AEMO_TABLES
+    rows = re.findall(r"^\| `((?:aemo|ace)\.\w+)` \| [^|]+ \| ([^|]+) \|$", section("## For the analyst"), re.MULTILINE)
+    from etl_assets.lake.tables import ACE_TABLES, AEMO_TABLES
 
-    declared = {table.full_name: ", ".join(table.key) for table in AEMO_TABLES}
-    assert {name: key for name, key in rows if name != "aemo.price"} == declared
+    declared = {t.full_name: ", ".join(t.key) for t in (*AEMO_TABLES, *ACE_TABLES) if t.schema != "quality"}
+    assert {name: key for name, key in rows if name != "aemo.price" and key.strip()} == declared
 
 
 def test_every_column_has_a_comment_as_readme_says(published: Settings) -> None:
     with duckdb.connect(published.warehouse_path, read_only=True) as warehouse:
         silent = warehouse.execute(
             "SELECT schema_name, table_name, column_name FROM duckdb_columns() "
-            "WHERE schema_name = 'aemo' AND comment IS NULL"
+            "WHERE schema_name IN ('aemo', 'ace') AND comment IS NULL"
         ).fetchall()
 
     assert silent == []

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etl_assets.lake.connection import LakeBusyError, read_lake, write_lake
-from etl_assets.lake.tables import DISPATCH_REGION, TABLES, Table
+from etl_assets.lake.tables import DISPATCH_REGION, TABLES, TIMESERIES_AGG, TIMESERIES_RAW, Table
 from etl_assets.lake.upsert import transaction
 from etl_assets.settings import Settings
 
@@ -276,7 +276,10 @@ def _create_views_of_readings(connection: "DuckDBPyConnection", settings: Settin
     finally:
         connection.execute("USE memory")
     for name, (_, comment) in views.items():
-        _comment(connection, "VIEW", {f"warehouse.{name}": comment})
+        table = TIMESERIES_AGG if name.startswith(TIMESERIES_AGG.full_name) else TIMESERIES_RAW
+        columns = connection.execute(f"SELECT column_name FROM (DESCRIBE warehouse.{name})").fetchall()
+        described = {f"warehouse.{name}.{column}": table.column(column).description for (column,) in columns}
+        _comment(connection, "VIEW", {f"warehouse.{name}": comment, **described})
 
 
 def _create_schemas(connection: "DuckDBPyConnection", extra: Sequence[Copied]) -> None:
