@@ -29,7 +29,7 @@ class Finding:
 def examine(settings: Settings, now: datetime) -> list[Finding]:
     """Look at everything; nothing here raises, a look that fails is a finding."""
     findings: list[Finding] = []
-    for look in (_settings, _sources, _lake, _warehouse, _state):
+    for look in (_settings, _sources, _account, _lake, _sites, _warehouse, _state):
         try:
             findings += look(settings, now)
         except Exception as error:  # noqa: BLE001 (whatever is wrong, the other looks go on)
@@ -41,6 +41,8 @@ def examine(settings: Settings, now: datetime) -> list[Finding]:
 def _without_secrets(text: str, settings: Settings) -> str:
     """An error's text, which may quote an address of a database, a header, or an address with credentials."""
     secrets = [*settings.aemo_api_headers.values(), settings.lake_catalog.removeprefix("postgres:")]
+    kept = (settings.ace_api_key, settings.ace_api_secret, settings.alert_webhook_url)
+    secrets += [value.get_secret_value() for value in kept]
     for url in (settings.state_database, settings.nemweb_url, settings.aemo_api_url, settings.price_and_demand_url):
         _, at, _ = url.partition("@")
         secrets.append(url.rpartition("@")[0].rpartition("//")[2] if at else "")
@@ -82,6 +84,44 @@ def _sources(settings: Settings, now: datetime) -> Iterator[Finding]:
                 f"5MIN report {shown(url)}",
                 lambda: f"{fetch_5min(http, url, headers, now).actual.num_rows} actual rows",
             )
+
+
+def _account(settings: Settings, _now: datetime) -> Iterator[Finding]:
+    """The ACE account, asked once for the first site that is configured."""
+    from etl_assets.ace.client import AceClient
+
+    if not settings.sites:
+        yield Finding("note", "ACE account", "no site configured (SITES)")
+        return
+    if settings.is_demo and settings.reads_live_account:
+        yield Finding("note", "ACE account", "the simulator, which `make up` starts")
+        return
+    patient = settings.model_copy(update={"ace_retries": 0, "ace_timeout": timedelta(seconds=10)})
+    with AceClient(patient) as client:
+        name = settings.sites[0].name
+        yield _reached(
+            f"ACE account {shown(settings.ace_api_url)}",
+            lambda: f"{sum(page.num_rows for page in client.points(name)):,} points at {name}",
+        )
+
+
+def _sites(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """How far each configured site was read."""
+    from etl_assets.ops.alerts import open_alerts
+    from etl_assets.ops.site_state import failed_windows, last_sync
+
+    for site in settings.sites:
+        read = last_sync(settings, site.name)
+        failed = len(failed_windows(settings, site.name))
+        if read is None:
+            yield Finding("note", f"site {site.name}", "never synced", "Start `make up`.")
+            continue
+        minutes = int((now - read).total_seconds() // 60)
+        level: Level = "ok" if now - read <= STALE_AFTER and not failed else "warning"
+        found = f"read without a hole to {read:%Y-%m-%d %H:%M} UTC, {minutes:,} minutes ago; {failed} windows failed"
+        yield Finding(level, f"site {site.name}", found, "" if level == "ok" else "Is `make up` running?")
+    for alert in open_alerts(settings) if settings.sites else ():
+        yield Finding("warning", f"alert {alert.key}", f"{alert.message}, since {alert.raised_at:%Y-%m-%d %H:%M} UTC")
 
 
 def _reached(what: str, look: Callable[[], str]) -> Finding:
