@@ -135,7 +135,7 @@ def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":
         names = [site.name for site in settings().sites]
         with dagster_instance(settings()) as instance:
             instance.add_dynamic_partitions(str(SITE_NAMES.name), names)
-            tags = site_range_tags(plan.days, names)
+            tags = site_range_tags(plan.days, instance.get_dynamic_partitions(str(SITE_NAMES.name)))
             return run_job(instance, sites_heal.name, tags, sync_config(plan.moment), only=list(collect_sites.keys))
 
     def run_forecasts() -> "RunSummary":

@@ -110,6 +110,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Readings after which a site's sync defers the rest, by whole pages; 0: never.",
     )
+    site_time_limit: timedelta = Field(
+        timedelta(minutes=4), description="A site's sync that takes longer defers the rest to the next."
+    )
     ace_timeout: timedelta = Field(timedelta(seconds=180), description="Longest wait for one answer of ACE.")
     ace_retries: int = Field(2, ge=0, description="Further tries after a failed request: three in all.")
     ace_retry_delay: timedelta = Field(
@@ -127,7 +130,10 @@ class Settings(BaseSettings):
     sync_duration_alert: timedelta = Field(timedelta(seconds=25), description="A longer sync raises an alert.")
     sync_requests_alert: int = Field(100, ge=1, description="A sync with more API requests raises an alert.")
     alert_webhook_url: SecretStr = Field(
-        SecretStr(""), description="Where alerts and run metrics are posted as JSON; empty: only logged and tagged."
+        SecretStr(""), description="Where alerts are posted as JSON; empty: they are logged and tagged only."
+    )
+    metrics_webhook_url: SecretStr = Field(
+        SecretStr(""), description="Where the metrics of each sync are posted as JSON; empty: nowhere."
     )
 
     raw_retention: timedelta = Field(timedelta(days=90), description="Raw readings older than this are archived.")

@@ -1,5 +1,6 @@
 """The graph that production loads, and the promises that every asset keeps."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -8,13 +9,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from etl_assets.ace.automation import SITE_JOBS
 from etl_assets.definitions import defs
-from etl_assets.lake.tables import AEMO_TABLES
-from etl_assets.partitions import MARKET_DAY, MARKET_MONTH
+from etl_assets.lake.tables import ACE_TABLES, AEMO_TABLES, GAPS, SITES
+from etl_assets.partitions import MARKET_DAY, MARKET_MONTH, SITE_DAY
 
 ROOT = Path(__file__).parents[1]
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 TABLES = {f"{table.schema}/{table.name}": table for table in AEMO_TABLES}
+SITE_TABLES = {f"{table.schema}/{table.name}": table for table in (*ACE_TABLES, GAPS) if table is not SITES}
+"""The list of sites itself comes with the points; it has no asset of its own."""
 CHECKS = {spec.key: spec for definition in defs.resolve_asset_graph().assets_defs for spec in definition.check_specs}
 
 
@@ -32,9 +36,9 @@ def test_an_asset_says_what_it_is_whose_it_is_and_what_it_is_made_of(name: str) 
     assert spec.kinds
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [*TABLES, *SITE_TABLES])
 def test_a_tables_asset_shows_its_columns_with_types_and_meanings(name: str) -> None:
-    table = TABLES[name]
+    table = (TABLES | SITE_TABLES)[name]
 
     schema = SPECS[name].metadata["dagster/column_schema"]
 
@@ -81,7 +85,40 @@ def test_lineage_begins_at_the_operators_own_sources() -> None:
     roots = {key.to_user_string() for key in _upstream("aemo/dispatch_region")}
 
     assert roots == {"nemweb", "five_minute_report", "price_and_demand_files"}
-    assert _upstream("warehouse_file") >= {dg.AssetKey(name.split("/")) for name in TABLES}
+    assert _upstream("warehouse_file") >= {dg.AssetKey(name.split("/")) for name in (*TABLES, *SITE_TABLES)}
+
+
+@pytest.mark.parametrize("name", SITE_TABLES)
+def test_a_sites_asset_is_partitioned_by_market_day_and_site_and_backfilled_in_chunks(name: str) -> None:
+    definition = defs.resolve_assets_def(dg.AssetKey(name.split("/")))
+
+    assert definition.partitions_def == SITE_DAY
+    assert definition.backfill_policy.max_partitions_per_run == 10
+
+
+def test_lineage_of_sites_begins_at_their_api_and_goes_on_to_their_scores() -> None:
+    assert _upstream("ace/timeseries_raw") == {dg.AssetKey("ace_api")}
+    assert _upstream("ace/timeseries_agg") == {dg.AssetKey(["ace", "timeseries_raw"])}
+    assert dg.AssetKey(["ace", "timeseries_raw"]) in _upstream("quality/data_quality") & _upstream("quality/gaps")
+
+
+def test_the_scores_of_sites_are_checked_under_their_own_partitions() -> None:
+    of_asset = [spec for key, spec in CHECKS.items() if key.asset_key.to_user_string() == "quality/data_quality"]
+
+    assert {"readings_are_complete", "points_have_not_fallen_silent", "nothing_is_quarantined"} <= {
+        spec.name for spec in of_asset
+    }
+    assert all(spec.partitions_def == SITE_DAY and spec.description for spec in of_asset)
+
+
+@pytest.mark.parametrize("name", [job.name for job in SITE_JOBS])
+def test_a_job_of_sites_runs_in_one_step_of_one_process(name: str) -> None:
+    job = defs.resolve_job_def(name)
+
+    assert job.executor_def is dg.in_process_executor
+    assert job.partitions_def == SITE_DAY
+    # A step that yields nothing would have those after it skipped.
+    assert [node.name for node in job.nodes] == ["collect_sites"]
 
 
 def _upstream(name: str) -> set[dg.AssetKey]:
@@ -96,7 +133,19 @@ def test_a_schedule_runs_by_itself_in_nem_time(name: str) -> None:
     assert schedule.execution_timezone == "Australia/Brisbane"
 
 
-@pytest.mark.parametrize("name", ["gap_sensor", "publish_sensor"])
+@pytest.mark.parametrize(
+    ("name", "cron"),
+    [("sites_tick", "*/5 * * * *"), ("sites_reread", "0 0 * * *"), ("sites_scored_hourly", "7 * * * *")],
+)
+def test_a_schedule_of_sites_runs_by_itself(name: str, cron: str) -> None:
+    schedule = defs.resolve_schedule_def(name)
+
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert schedule.cron_schedule == cron
+    assert schedule.execution_timezone in ("UTC", "Australia/Brisbane")
+
+
+@pytest.mark.parametrize("name", ["gap_sensor", "publish_sensor", "sites_sensor", "site_gap_sensor"])
 def test_a_sensor_runs_by_itself(name: str) -> None:
     assert defs.resolve_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING
 
@@ -125,11 +174,30 @@ def test_workspace_and_project_file_name_the_same_module_and_location() -> None:
     assert "dagster" not in project
 
 
-def loaded_with_the_definitions(library: str) -> bool:
-    code = f"import sys, etl_assets.definitions; print({library!r} in sys.modules)"
+def loaded_with_the_definitions() -> set[str]:
+    code = "import sys, etl_assets.definitions; print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    return said.strip() == "True"
+    return set(said.split())
 
 
-def test_loading_the_definitions_does_not_load_pandas() -> None:
-    assert not loaded_with_the_definitions("pandas")
+def test_loading_the_definitions_loads_neither_pandas_nor_what_collects_and_stores() -> None:
+    loaded = loaded_with_the_definitions()
+
+    assert "etl_assets.ace.assets" in loaded
+    assert not loaded & {
+        "pandas",
+        "etl_assets.ace.sync",
+        "etl_assets.ace.collect",
+        "etl_assets.ace.client",
+        "etl_assets.ace.scoring",
+    }
+
+
+def test_loading_the_definitions_opens_no_lake(tmp_path: Path) -> None:
+    environment = {"ETL_DATA": str(tmp_path / "data"), "SITES": "building-a", "ACE_API_KEY": "a-key"}
+
+    subprocess.run(
+        [sys.executable, "-c", "import etl_assets.definitions"], check=True, cwd=ROOT, env=os.environ | environment
+    )
+
+    assert list(tmp_path.iterdir()) == []

@@ -30,6 +30,7 @@ from etl_assets.lake.tables import (
     GAPS,
     POINTS,
     QUERY_METADATA,
+    SITES,
     TIMESERIES_AGG,
     TIMESERIES_RAW,
     WEATHER_RAW,
@@ -57,6 +58,9 @@ ACE_API = dg.AssetSpec(
     owners=["team:market-data"],
     metadata={"address": dg.MetadataValue.url("https://flightdeck.aceiot.cloud/api")},
 )
+ACE_SITES = table_spec(SITES, GROUP, deps=[ACE_API.key])
+"""Comes with the points of each site; one row a site needs no asset that is made on its own."""
+
 WALKED = (TIMESERIES_RAW, WEATHER_RAW)
 COLLECTED = (POINTS, *WALKED)
 DERIVED = (TIMESERIES_AGG, QUERY_METADATA)
@@ -124,7 +128,12 @@ def collect_sites(
     unfinished: dict[str, str] = {}
     if context.selected_asset_keys & keys_of(WALKED):
         for sync in _side_by_side(context, config, lake, ace):
-            unfinished |= _record_finished(context, lake, sync)
+            try:
+                unfinished |= _record_finished(context, lake, sync)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other sites go on
+                unfinished |= {
+                    site_day_key(day, sync.request.site): f"not recorded: {error}" for day in sync.request.days
+                }
     else:
         unfinished |= _without_readings(context, config.moment(), lake, ace)
     if context.selected_asset_keys & keys_of(SCORED):
@@ -149,8 +158,11 @@ def _record_finished(context: dg.AssetExecutionContext, lake: Lake, sync: "SiteS
     for day in sync.request.days:
         if problems := sync.problems(day):
             unfinished[site_day_key(day, sync.request.site)] = "; ".join(problems[:ERRORS_NAMED])
-        elif _was_asked_for(sync, day):
+            continue
+        if _was_asked_for(sync, day):
             _record(context, lake, sync, day)
+        if wrong := sync.result(day).weather_errors:
+            unfinished[site_day_key(day, sync.request.site)] = f"weather: {wrong[0]}"
     _tag(context, sync.alerts)
     return unfinished
 
@@ -172,7 +184,7 @@ def _side_by_side(context: dg.AssetExecutionContext, config: SyncConfig, lake: L
         SyncRequest(site, days, Mode(config.mode), moment, context.run.run_id, context.retry_number + 1, config.hours)
         for site, days in site_days(_not_recorded(context)).items()
     ]
-    clients: list[AceClient] = []
+    clients = _Clients()
     with ThreadPoolExecutor(settings.site_concurrency) as pool:
         started = {pool.submit(_sync, settings, ace, request, clients): request for request in requests}
         try:
@@ -181,9 +193,26 @@ def _side_by_side(context: dg.AssetExecutionContext, config: SyncConfig, lake: L
         except BaseException:
             # A run that is cancelled must not read on for hours: what is stored stays, the next goes on from there.
             pool.shutdown(wait=False, cancel_futures=True)
-            for client in clients:
-                client.close()
+            clients.close()
             raise
+
+
+class _Clients:
+    """The clients of a run's syncs: closed all at once, one that is opened later than that too."""
+
+    def __init__(self) -> None:
+        self._open: list[AceClient] = []
+        self._closed = False
+
+    def add(self, client: "AceClient") -> None:
+        self._open.append(client)
+        if self._closed:
+            client.close()
+
+    def close(self) -> None:
+        self._closed = True
+        for client in self._open:
+            client.close()
 
 
 def _not_recorded(context: dg.AssetExecutionContext) -> list[str]:
@@ -192,16 +221,16 @@ def _not_recorded(context: dg.AssetExecutionContext) -> list[str]:
         return list(context.partition_keys)
     of_type = dg.DagsterEventType.ASSET_MATERIALIZATION
     made = context.instance.get_records_for_run(context.run.run_id, of_type=of_type).records
-    walked = keys_of(WALKED)
-    done = {record.partition_key for record in made if record.asset_key in walked}
-    return [key for key in context.partition_keys if key not in done]
+    walked = keys_of(WALKED) & set(context.selected_asset_keys)
+    done = {(record.asset_key, record.partition_key) for record in made}
+    return [key for key in context.partition_keys if not {(asset, key) for asset in walked} <= done]
 
 
-def _sync(settings: "Settings", ace: Ace, request: "SyncRequest", clients: "list[AceClient]") -> "SiteSync":
+def _sync(settings: "Settings", ace: Ace, request: "SyncRequest", clients: _Clients) -> "SiteSync":
     from etl_assets.ace.sync import sync_site
 
     with ace.client() as client:
-        clients.append(client)
+        clients.add(client)
         return sync_site(settings, client, request)
 
 
@@ -227,10 +256,9 @@ def _tag(context: dg.AssetExecutionContext, alerts: "Sequence[Alert]") -> None:
 def _record(context: dg.AssetExecutionContext, lake: Lake, sync: "SiteSync", day: date) -> None:
     """The finished market day of a site, as an event for each asset that was asked for."""
     result, site = sync.result(day), sync.request.site
-    rows = _rows(lake, site, day)
     metadata: dict[Table, dict[str, Any]] = {
         TIMESERIES_RAW: {
-            **rows[TIMESERIES_RAW],
+            "dagster/partition_row_count": _rows(lake, site, day),
             **records(result.readings),
             "pages": result.pages,
             "windows_complete": result.windows_complete,
@@ -238,15 +266,13 @@ def _record(context: dg.AssetExecutionContext, lake: Lake, sync: "SiteSync", day
             "cursor_repairs": result.repairs,
             "points_skipped": len(result.skipped),
         },
-        WEATHER_RAW: {
-            **rows[WEATHER_RAW],
-            **records(result.weather),
-            **({"errors": result.weather_errors} if result.weather_errors else {}),
-        },
-        TIMESERIES_AGG: {**rows[TIMESERIES_AGG], **_changes(result.aggregates)},
+        WEATHER_RAW: records(result.weather),
+        TIMESERIES_AGG: _changes(result.aggregates),
         QUERY_METADATA: {},
         POINTS: _of_points(sync, day),
     }
+    if result.weather_errors:
+        del metadata[WEATHER_RAW]
     for table, found in metadata.items():
         if asset_key(table) in context.selected_asset_keys:
             _materialized(context, table, site_day_key(day, site), {**found, "sync_id": sync.request.sync_id})
@@ -260,15 +286,14 @@ def _of_points(sync: "SiteSync", day: date) -> dict[str, Any]:
     return records(sync.points) if day == newest else {"list": f"accounted for on {newest}"}
 
 
-def _rows(lake: Lake, site: str, day: date) -> dict[Table, dict[str, int]]:
-    """How many rows each table holds of a site's market day, whoever brought them."""
-    tables = (TIMESERIES_RAW, WEATHER_RAW, TIMESERIES_AGG)
-    counts = ", ".join(
-        f"(SELECT count(*) FROM {table.lake_name} WHERE site_name = $site AND market_day = $day)" for table in tables
-    )
+def _rows(lake: Lake, site: str, day: date) -> int:
+    """How many readings the lake holds of a site's market day, whoever brought them."""
     with lake.get_connection(read_only=True) as connection:
-        found = connection.execute(f"SELECT {counts}", {"site": site, "day": day}).fetchone()
-    return {table: {"dagster/partition_row_count": count} for table, count in zip(tables, found, strict=True)}
+        row = connection.execute(
+            f"SELECT count(*) FROM {TIMESERIES_RAW.lake_name} WHERE site_name = $site AND market_day = $day",
+            {"site": site, "day": day},
+        ).fetchone()
+    return int(row[0])
 
 
 def _changes(counts: "UpsertCounts") -> dict[str, int]:
@@ -285,7 +310,7 @@ def _materialized(context: dg.AssetExecutionContext, table: Table, partition: st
 
 def _without_readings(context: dg.AssetExecutionContext, now: datetime, lake: Lake, ace: Ace) -> dict[str, str]:
     """What was asked for without readings and weather: the lists of points, aggregates. Returns what failed."""
-    unfinished = {}
+    unfinished: dict[str, str] = {}
     for site, days in site_days(context.partition_keys).items():
         if asset_key(POINTS) in context.selected_asset_keys:
             unfinished |= _list_points(context, lake, ace, (site, days), now)
@@ -330,7 +355,7 @@ def _derive_again(context: dg.AssetExecutionContext, lake: Lake, site: str, day:
     with lake.get_connection(purpose=f"aggregating {site}") as connection, transaction(connection):
         counts = derive_day(connection, site, day, now=now)
         refresh_query_metadata(connection, site, since=day_start(day), until=last, now=now)
-    found = {TIMESERIES_AGG: {**_rows(lake, site, day)[TIMESERIES_AGG], **_changes(counts)}, QUERY_METADATA: {}}
+    found = {TIMESERIES_AGG: _changes(counts), QUERY_METADATA: {}}
     for table, metadata in found.items():
         if asset_key(table) in context.selected_asset_keys:
             _materialized(context, table, site_day_key(day, site), metadata)
@@ -379,4 +404,4 @@ def _checked(
 
 
 SITE_ASSETS: list[dg.AssetsDefinition] = [collect_sites]
-SITE_SOURCES: list[dg.AssetSpec] = [ACE_API]
+SITE_SOURCES: list[dg.AssetSpec] = [ACE_API, ACE_SITES]

@@ -11,12 +11,12 @@ import dagster as dg
 
 from etl_assets.ace.assets import COLLECTED, DERIVED, SCORED, collect_sites, keys_of
 from etl_assets.aemo.assets import LIVE_TAG
-from etl_assets.aemo.automation import HEAL_TAG, IN_PROGRESS, TICKS_AT_ONCE
+from etl_assets.aemo.automation import IN_PROGRESS, TICKS_AT_ONCE
 from etl_assets.healing import dump_attempts, load_attempts, plan_healing
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import DAY, NEM_TIME, NEM_ZONE_NAME, day_start, days_between, utc_now
 from etl_assets.partitions import SITE_NAMES, SITES_START, site_day_key
-from etl_assets.settings import Settings
+from etl_assets.settings import Settings, settings
 
 HOUR = timedelta(hours=1)
 
@@ -29,17 +29,24 @@ LAGGING = timedelta(hours=2)
 SETTLED_AFTER = timedelta(minutes=20)
 """An hour that three syncs could have completed since, and none did, needs healing."""
 
+SITE_HEAL_TAG = "etl_assets/site_heal"
+"""On runs that read site days again, one at a time: a night of them must not hold the market's healing back."""
+
+SITE_SYNC_TAG = "etl_assets/site_sync"
+"""On ticks, one at a time: a second one would take up what the first is reading, and a slot of the queue with it."""
+
 sites_live = dg.define_asset_job(
     "sites_live",
     selection=dg.AssetSelection.assets(*keys_of((*COLLECTED, *DERIVED))),
     executor_def=dg.in_process_executor,
-    tags={"dagster/priority": "10", LIVE_TAG: "true"},
+    tags={"dagster/priority": "10", LIVE_TAG: "true", SITE_SYNC_TAG: "true"},
     description="Brings in the newest readings and weather of all sites. Requested every five minutes by `sites_tick`.",
 )
 sites_daily = dg.define_asset_job(
     "sites_daily",
     selection=dg.AssetSelection.assets(collect_sites),
     executor_def=dg.in_process_executor,
+    tags={SITE_HEAL_TAG: "daily"},
     description="Reads the last 24 hours again in windows of one hour, and scores them. Daily at 00:00 UTC.",
 )
 sites_scored = dg.define_asset_job(
@@ -102,8 +109,16 @@ def sites_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Skip
     waiting = context.instance.get_runs_count(filters=dg.RunsFilter(job_name=sites_live.name, statuses=IN_PROGRESS))
     if waiting >= TICKS_AT_ONCE:
         return dg.SkipReason(f"{waiting} syncs are at work or waiting; they ask for the same readings")
-    # Three hours behind midnight an outage of the evening is still a tick's; older ones are the healer's.
-    return _request(context, 3 * HOUR, sync_config(context.scheduled_execution_time, "live"))
+    moment = context.scheduled_execution_time
+    return _request(context, moment - _oldest_start(_sites(context.instance), moment), sync_config(moment, "live"))
+
+
+def _oldest_start(sites: Iterable[str], moment: datetime) -> datetime:
+    """Where the newest window of the site that is furthest behind begins; a window that failed is younger or healed."""
+    from etl_assets.ace.plan import live_start
+
+    reached = [live_start(settings(), site, moment) for site in sites]
+    return min([moment - 3 * HOUR, *reached])
 
 
 def _request(
@@ -176,28 +191,33 @@ class AilingSiteDay:
 
 
 def find_ailing_sites(
-    settings: Settings, sites: Iterable[str], now: datetime, *, syncing: bool = False
+    chosen: Settings, sites: Iterable[str], now: datetime, *, syncing: bool = False
 ) -> list[AilingSiteDay]:
     """The site days of the gap horizon (36 hours) with hours that were never read to their end, or failed.
 
-    A site that a tick has not reached yet has none; while a tick is at work (``syncing``) neither has one that lags
-    behind, as at its first sync: what the tick is reading need not be asked for by another run.
+    And those of any age with a window on record that failed, or that an outage of this pipeline left out. A site that
+    a tick has not reached yet has none; while a tick is at work (``syncing``) neither has one that lags behind, as at
+    its first sync: what the tick is reading need not be asked for by another run.
     """
-    from etl_assets.ops.site_state import complete_hours, last_sync
+    from etl_assets.ace.plan import split_by_day
+    from etl_assets.ops.site_state import complete_hours, deferred_windows, failed_windows, last_sync
 
-    start = max(now - settings.gap_horizon, day_start(SITES_START))
+    start = max(now - chosen.gap_horizon, day_start(SITES_START))
     start = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     end = (now - SETTLED_AFTER).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     found: dict[tuple[str, date], int] = {}
     for site in sites:
-        reached = last_sync(settings, site)
+        reached = last_sync(chosen, site)
         if reached is None or (syncing and reached < now - LAGGING):
             continue
-        done = complete_hours(settings, site, start, end)
+        done = complete_hours(chosen, site, start, end)
         for n in range((end - start) // HOUR):
             hour = start + n * HOUR
             if hour not in done:
                 found[site, _day(hour)] = found.get((site, _day(hour)), 0) + 1
+        for left in (*failed_windows(chosen, site), *deferred_windows(chosen, site)):
+            for part in split_by_day(left.start, min(left.end, start)):
+                found.setdefault((site, part.day), -((part.start - part.end) // HOUR))
     return [AilingSiteDay(site, day, hours) for (site, day), hours in sorted(found.items())]
 
 
@@ -212,6 +232,9 @@ def site_gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Senso
     syncing = _is_syncing(context.instance, now)
     ailing = find_ailing_sites(lake.settings, _sites(context.instance), now, syncing=syncing)
     asked, kept = plan_healing(ailing, attempts, _healing(context.instance), now)
+    if syncing:
+        # What was passed over because a tick is at work is not whole for that: its back-off goes on.
+        kept = {**attempts, **kept}
     if not asked:
         context.update_cursor(dump_attempts(kept))
         waiting = f"{len(ailing)} site days wait for their run or back-off" if ailing else "every hour is complete"
@@ -229,13 +252,13 @@ def _heal_request(ailing: AilingSiteDay, now: datetime) -> dg.RunRequest:
     return dg.RunRequest(
         partition_key=ailing.name,
         run_config=sync_config(now),
-        tags={HEAL_TAG: ailing.name, "dagster/priority": "5"},
+        tags={SITE_HEAL_TAG: ailing.name, "dagster/priority": "5"},
     )
 
 
 def _healing(instance: dg.DagsterInstance) -> frozenset[str]:
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=sites_heal.name))
-    return frozenset(run.tags[HEAL_TAG] for run in runs if HEAL_TAG in run.tags)
+    return frozenset(run.tags[SITE_HEAL_TAG] for run in runs if SITE_HEAL_TAG in run.tags)
 
 
 SITE_JOBS = [sites_live, sites_daily, sites_scored, sites_heal]

@@ -6,6 +6,7 @@ a killed run is taken up where it stopped: the page in flight is asked for again
 """
 
 import logging
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,10 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import duckdb
+from sqlalchemy.exc import SQLAlchemyError
 
 from etl_assets.ace.aggregates import aggregates_are_current, derive_aggregates
-from etl_assets.ace.plan import SyncWindow, read_without_hole
+from etl_assets.ace.plan import LIVE, SyncWindow, read_without_hole
 from etl_assets.ace.query_metadata import refresh_query_metadata
 from etl_assets.ace.readings import rejected_on, stamped
 from etl_assets.ace.walk import Position, WalkFailedError, walk
@@ -45,7 +47,7 @@ logger = logging.getLogger(__name__)
 DERIVED_AT_ONCE = timedelta(hours=3)
 """810,000 readings of 4,500 points."""
 
-NOT_STORED = (duckdb.Error, LakeBusyError, OSError)
+NOT_STORED = (duckdb.Error, LakeBusyError, OSError, SQLAlchemyError)
 BEGUN = "begun"
 """Beside the position in a saved walk: as of when the walk began."""
 
@@ -65,6 +67,8 @@ class SiteJob:
     sync_id: str
     limit: int = 0
     """Readings after which the rest is deferred, by whole pages; 0 never."""
+    live: bool = False
+    """Whether the next live sync takes up what this one leaves, after ``SITE_TIME_LIMIT`` or ``limit``."""
     anew: bool = False
     """Whether only what is read at ``now`` counts: a walk that was begun earlier is not resumed."""
 
@@ -126,6 +130,7 @@ class _Collector:
         self.results: dict[date, DayResult] = {}
         self._records = 0
         self._changed = False
+        self._until = time.monotonic() + settings.site_time_limit.total_seconds()
 
     def _result(self, window: SyncWindow) -> DayResult:
         return self.results.setdefault(window.day, DayResult(self.job.site, window.day))
@@ -148,11 +153,15 @@ class _Collector:
                 self._settle(window, result, "failed", Position(), str(error))
 
     def _is_full(self) -> bool:
+        if self.job.live and time.monotonic() > self._until:
+            return True
         return bool(self.job.limit) and self._records >= self.job.limit
 
     def _collect(self, window: SyncWindow, result: DayResult) -> None:
         saved = load_walk(self.settings, self.job.site, window.start, window.end, now=self.job.now)
         begun = saved.pop(BEGUN, None) if saved else None
+        if saved:
+            saved.pop(LIVE, None)
         if saved and self.job.anew and begun != self.job.now.isoformat():
             saved = None
         position = Position.from_dict(saved) if saved else Position(page_size=self.settings.page_size)
@@ -179,7 +188,7 @@ class _Collector:
         )
 
     def _save(self, window: SyncWindow, position: Position, begun: str | None) -> None:
-        value = {**position.to_dict(), BEGUN: begun or self.job.now.isoformat()}
+        value = {**position.to_dict(), BEGUN: begun or self.job.now.isoformat(), LIVE: self.job.live}
         save_walk(self.settings, self.job.site, window.start, window.end, value, now=self.job.now)
 
     def _store(self, window: SyncWindow, result: DayResult, page: "Page") -> None:
@@ -277,7 +286,7 @@ class _Collector:
                 self._store_weather(window, result, answer)
             except (SourceError, NotAPage, *NOT_STORED) as error:
                 result.failed(error, of_weather=True)
-                return
+                continue
             if not answer.is_ranged:
                 return
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from etl_assets.ace.client import UnknownSite
 from etl_assets.ace.fields import number
 from etl_assets.lake.account import Account
-from etl_assets.lake.connection import write_lake
+from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.tables import POINTS, SITES
 from etl_assets.lake.upsert import transaction, upsert
 from etl_assets.ops.state import load_checkpoint, save_checkpoint
@@ -34,11 +34,14 @@ def collect_points(
     if not force and load_checkpoint(settings, name, now=now):
         return None
     account = Account(POINTS.full_name)
+    listed: set[str] = set()
     for page in client.points(site.name):
         rows = _seen(page, site.name, now)
+        listed |= set(page["point_name"].to_pylist())
         with write_lake(settings, f"storing points of {site.name}") as lake, transaction(lake):
             account.add(upsert(lake, POINTS, rows, now=now))
         account.fetched += page.num_rows
+    _mark_gone(settings, site.name, listed, now)
     _store_site(settings, client, site, now)
     account.check()
     save_checkpoint(settings, name, {"fetched": account.fetched}, now=now, keep=REFRESH)
@@ -49,7 +52,22 @@ def _seen(page: pa.Table, site: str, now: datetime) -> pa.Table:
     count = page.num_rows
     stamps = pa.array([now] * count, INSTANT)
     page = page.append_column("site_name", pa.array([site] * count, pa.string()))
+    page = page.append_column("is_listed", pa.array([True] * count, pa.bool_()))
     return page.append_column("first_seen", stamps).append_column("last_seen", stamps)
+
+
+def _mark_gone(settings: Settings, site: str, listed: set[str], now: datetime) -> None:
+    """Mark the points that the account lists no more: they owe no readings. An empty list says nothing of any point."""
+    with read_lake(settings) as lake:
+        known = lake.execute(
+            f"SELECT point_name FROM {POINTS.lake_name} WHERE site_name = ? AND is_listed IS NOT false", [site]
+        ).fetchall()
+    gone = sorted({name for (name,) in known} - listed)
+    if not gone or not listed:
+        return
+    rows = pa.table({"point_name": gone, "is_listed": [False] * len(gone)})
+    with write_lake(settings, f"storing points of {site}") as lake, transaction(lake):
+        upsert(lake, POINTS, rows, now=now, constants={"site_name": site})
 
 
 def _text(value: object) -> str | None:

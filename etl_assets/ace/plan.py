@@ -23,6 +23,9 @@ from etl_assets.settings import Settings
 
 HOUR = timedelta(hours=1)
 
+LIVE = "live"
+"""Beside the position in a saved walk: whether a live sync began it, and the next one takes it up."""
+
 BACK_OFF_MINUTES = (0, 5, 15, 60)
 """Waits after the first, second, third and later failures of one window; the last repeats, hourly."""
 
@@ -59,11 +62,13 @@ def split_by_day(start: datetime, end: datetime) -> list[SyncWindow]:
 def live_start(settings: Settings, site: str, now: datetime) -> datetime:
     """Where the newest window of a sync begins: the look-back before the end of what was read last.
 
-    On the first sync, and after an outage, at most ``SITE_FIRST_SYNC`` ago.
+    On the first sync, and after an outage, at most ``SITE_FIRST_SYNC`` ago. A window that failed more than once is left
+    to its own retries: what came after it is not asked for with it, or one that can never be read would hold all back.
     """
-    earliest = now - settings.site_first_sync
-    read = windows(settings, site, start=earliest, end=now, status="complete")
-    ends = [window.end for window in read] + [last_sync(settings, site) or earliest]
+    earliest = max(now - settings.site_first_sync, day_start(settings.sites_start))
+    known = windows(settings, site, start=earliest, end=now)
+    ends = [w.end for w in known if w.status == "complete" or (w.status == "failed" and w.attempts > 1)]
+    ends.append(last_sync(settings, site) or earliest)
     return max(max(ends) - settings.site_lookback, earliest).astimezone(UTC)
 
 
@@ -86,9 +91,13 @@ def live_windows(settings: Settings, site: str, now: datetime, *, sync_id: str) 
 
 def _retried(settings: Settings, site: str, now: datetime) -> list[SyncWindow]:
     due = {SyncWindow(w.start, w.end) for w in failed_windows(settings, site) if _may_try_again(w, now)}
-    # A walk further back is a backfill's, which takes it up itself.
+    # A backfill takes its walks up itself, and may be at work on them now.
     newest = live_start(settings, site, now)
-    walks = [SyncWindow(start, end) for start, end, _ in unfinished_walks(settings, site, now=now) if end > newest]
+    walks = [
+        SyncWindow(start, end)
+        for start, end, saved in unfinished_walks(settings, site, now=now)
+        if end > newest and saved.get(LIVE)
+    ]
     return sorted(due | {walk for walk in walks if not _is_spoken_for(settings, site, walk)})
 
 

@@ -12,7 +12,7 @@ from etl_assets.market_time import market_day
 from etl_assets.ops.alerts import Alert, evaluate, gap_conditions, quality_conditions
 from etl_assets.quality.outcome import Outcome
 from etl_assets.quality.plots import calendar, heat_map
-from etl_assets.quality.scores import hourly_coverage, record_site_gaps, score_day
+from etl_assets.quality.scores import hourly_coverage, monthly_coverage, record_site_gaps, score_day
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def score_site_day(settings: Settings, site: str, day: date, *, now: datetime) -
     with read_lake(settings) as lake:
         outcomes = site_outcomes(lake, site, day, settings=settings, now=now)
         covered = hourly_coverage(lake, site, day, now=now, configured=wanted)
+        by_day = monthly_coverage(lake, site, day, now=now, configured=wanted)
         month = _scores_of_month(lake, site, day)
         scores = lake.execute(
             f"SELECT point_name, quality_score FROM {DATA_QUALITY.lake_name} "
@@ -52,6 +53,7 @@ def score_site_day(settings: Settings, site: str, day: date, *, now: datetime) -
     complete = outcomes["readings_are_complete"]
     pictures = {
         "points_by_hour": heat_map(covered.points, covered.shares, covered.labels, f"{site} {day}, points by hour"),
+        "points_by_day": heat_map(by_day.points, by_day.shares, by_day.labels, f"{site} {day:%B %Y}, points by day"),
         "month": calendar(month, f"{site}, {day:%B %Y}"),
     }
     outcomes["readings_are_complete"] = Outcome(

@@ -1,5 +1,6 @@
 """One sync of one site: what it asks for, its collection, its records, its alerts. Dagster's part is in ``assets``."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -21,15 +22,27 @@ from etl_assets.ace.plan import (
 from etl_assets.ace.wire import NotAPage
 from etl_assets.http import HttpStats, SourceError
 from etl_assets.lake.account import Account
+from etl_assets.lake.archive import is_archived
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.tables import POINTS, TIMESERIES_AGG, TIMESERIES_RAW
-from etl_assets.market_time import DAY
-from etl_assets.ops.alerts import Alert, ETLMetrics, evaluate, report_metrics, sync_conditions, webhook_client
+from etl_assets.market_time import DAY, day_start
+from etl_assets.ops.alerts import (
+    Alert,
+    ETLMetrics,
+    behind_conditions,
+    evaluate,
+    report_metrics,
+    sync_conditions,
+    webhook_client,
+)
+from etl_assets.ops.site_state import last_sync
 from etl_assets.ops.state import Status, SyncRun, new_sync_id, record_sync_run
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     from etl_assets.ace.client import AceClient
+
+logger = logging.getLogger(__name__)
 
 
 class Mode(StrEnum):
@@ -104,12 +117,19 @@ def sync_site(settings: Settings, client: "AceClient", request: SyncRequest) -> 
         done.errors.append(str(error))
         is_there = not isinstance(error, UnknownSite)
     if is_there:
-        done.results = collect_site(settings, client, _job(settings, request))
+        try:
+            done.results = collect_site(settings, client, _job(settings, request))
+        except NOT_STORED as error:
+            done.errors.append(str(error))
     done.stats = client.stats.snapshot()
     done.runs = _sync_runs(done, started)
-    for run in done.runs:
-        record_sync_run(settings, run)
-    _tell(settings, done)
+    try:
+        for run in done.runs:
+            record_sync_run(settings, run)
+        _tell(settings, done)
+    except NOT_STORED:
+        # What was collected is stored; only what is said of it is not.
+        logger.exception("The record of sync %s of %s could not be written", request.sync_id, request.site)
     return done
 
 
@@ -122,7 +142,9 @@ def _job(settings: Settings, request: SyncRequest) -> SiteJob:
         windows = within_days(found, request.days)
     else:
         windows = [w for day in request.days for w in _windows_of_day(settings, request, day)]
-        weather = windows
+        # Weather has no windows on record: of a day that is whole it is asked for all the same.
+        days = (split_by_day(day_start(day), min(day_start(day) + DAY, request.now)) for day in request.days)
+        weather = windows or [window for day in days for window in day]
     return SiteJob(
         request.site,
         windows,
@@ -131,14 +153,20 @@ def _job(settings: Settings, request: SyncRequest) -> SiteJob:
         request.run_id,
         request.sync_id,
         limit=settings.max_records_per_sync if request.mode is Mode.LIVE else 0,
+        live=request.mode is Mode.LIVE,
         anew=request.mode is Mode.REREAD,
     )
 
 
 def _windows_of_day(settings: Settings, request: SyncRequest, day: date) -> list[SyncWindow]:
     if request.mode is Mode.REREAD:
-        return reread_windows(settings, request.site, day, request.now, request.hours)
-    return missing_windows(settings, request.site, day, request.now)
+        found = reread_windows(settings, request.site, day, request.now, request.hours)
+    else:
+        found = missing_windows(settings, request.site, day, request.now)
+    if found and is_archived(settings, request.site, day):
+        # A part of a day beside an archived whole would be scored and aggregated as if it were all of it.
+        return split_by_day(day_start(day), day_start(day) + DAY)
+    return found
 
 
 def _sync_runs(done: SiteSync, started: datetime) -> list[SyncRun]:
@@ -222,8 +250,10 @@ def _tell(settings: Settings, done: SiteSync) -> None:
         whole = _whole(of_readings)
         before = _had_data(settings, request.site, whole.partition)
         conditions = sync_conditions(settings, request.site, whole, had_data_yesterday=before)
+        read_to = last_sync(settings, request.site)
+        conditions += behind_conditions(settings, request.site, read_to, now=request.now)
         done.alerts += evaluate(settings, conditions, now=request.now)
-    if settings.alert_webhook_url.get_secret_value():
+    if settings.metrics_webhook_url.get_secret_value():
         with webhook_client(settings) as http:
             for run in done.runs:
                 report_metrics(settings, http, ETLMetrics.of(run))

@@ -96,14 +96,30 @@ def archive_old(settings: Settings, *, now: datetime) -> list[ArchivedDay]:
     """Archive every market day that lies wholly before ``RAW_RETENTION``, one day and site at a time.
 
     Safe to run at any time, twice, or beside syncs. Raises ``ArchiveDamagedError`` where a file is not what it was,
-    before anything is removed for it; ``LakeBusyError`` where another process archives.
+    before anything is removed for it and after all other days were archived; ``LakeBusyError`` where another process
+    archives.
     """
     with _one_archiver(settings):
         with read_lake(settings) as connection:
             _load_remote(connection, settings)
             _clean(connection, settings, now)
             due = _due(connection, settings, now)
-        return [done for first in due if (done := _archive(settings, first, now))]
+        archived, damaged = [], []
+        for first in due:
+            try:
+                archived += [done] if (done := _archive(settings, first, now)) else []
+            except ArchiveDamagedError as error:
+                damaged.append(error)
+        if damaged:
+            raise damaged[0]
+        return archived
+
+
+def is_archived(settings: Settings, site: str, day: date) -> bool:
+    """Whether the archive holds a market day of a site."""
+    with read_lake(settings) as connection:
+        _load_remote(connection, settings)
+        return any(file.market_day == day and file.site_name == site for file in _current(connection, settings))
 
 
 def archived_days(settings: Settings) -> list[ArchivedDay]:

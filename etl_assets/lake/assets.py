@@ -29,7 +29,6 @@ OWNERS = ["team:market-data"]
         # Where both run, the file is published after maintenance, not before.
         "small_files_merged",
         "lake_maintained",
-        "readings_archived",
     ],
     metadata={"dagster/table_name": "warehouse.duckdb"},
 )
@@ -57,7 +56,7 @@ def small_files_merged(lake: Lake) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"files_merged": merged, "files_created": created})
 
 
-@dg.asset(group_name=GROUP, kinds={"duckdb", "parquet"}, owners=OWNERS, deps=["readings_archived"])
+@dg.asset(group_name=GROUP, kinds={"duckdb", "parquet"}, owners=OWNERS)
 def lake_maintained(lake: Lake) -> dg.MaterializeResult[None]:
     """The lake's past, bounded: files merged, old snapshots forgotten, files that nothing names removed. Daily.
 

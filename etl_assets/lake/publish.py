@@ -9,6 +9,7 @@ The views give ``read_parquet`` the columns by field id instead of asking it to 
 34 ms for 555 files, and files written before a column was added read as null.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from etl_assets.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
+
+logger = logging.getLogger(__name__)
 
 READ_ONLY_MODE = 0o444
 """Nobody opens the file read-write by accident; the publisher replaces it and never writes into it."""
@@ -266,9 +269,17 @@ def _create_price_view(connection: "DuckDBPyConnection") -> None:
 
 
 def _create_views_of_readings(connection: "DuckDBPyConnection", settings: Settings, snapshot: int) -> None:
+    import duckdb
+
     from etl_assets.lake.archive import all_readings_sql
 
-    views = {"ace.timeseries_all": (all_readings_sql(connection, settings, snapshot), ALL_COMMENT), **FORMER_VIEWS}
+    try:
+        everything = all_readings_sql(connection, settings, snapshot)
+    except (duckdb.Error, OSError):
+        # An archive that does not answer must not keep the market's newest interval from the analysts.
+        logger.exception("The archive could not be read; ace.timeseries_all shows the lake alone")
+        everything = f"SELECT * EXCLUDE (market_day), market_day FROM {TIMESERIES_RAW.full_name}"
+    views = {"ace.timeseries_all": (everything, ALL_COMMENT), **FORMER_VIEWS}
     connection.execute("USE warehouse")
     try:
         for name, (query, _) in views.items():

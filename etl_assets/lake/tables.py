@@ -404,6 +404,7 @@ POINTS = Table(
         Column("collect_enabled", "BOOLEAN", "Whether ACE collects the point."),
         Column("collect_interval", "INTEGER", "How often ACE reads the point; null where not said.", "s"),
         Column("is_configured", "BOOLEAN", "Whether ACE lists it among the configured points."),
+        Column("is_listed", "BOOLEAN", "Whether the account's last list still has the point."),
         Column("kv_tags", "VARCHAR", "Tags with values, as JSON."),
         Column("marker_tags", "VARCHAR", "Tags without values, as JSON."),
         Column("bacnet_data", "VARCHAR", "BACnet properties, as JSON."),

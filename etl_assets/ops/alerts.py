@@ -172,6 +172,15 @@ def gap_conditions(
     return [Condition(f"gap:{site}", "gap", f"Gap in readings older than {hours:g} hours", payload, bool(old))]
 
 
+def behind_conditions(settings: Settings, site: str, read_to: datetime | None, *, now: datetime) -> list[Condition]:
+    """Whether a site's ``last_sync`` lies further back than ``GAP_HORIZON``: a window before it cannot be read."""
+    behind = read_to is not None and read_to < now - settings.gap_horizon
+    payload = {"siteName": site, "lastSync": read_to.isoformat() if read_to else None}
+    hours = settings.gap_horizon.total_seconds() / 3600
+    message = f"Site not read without a hole for {hours:g} hours"
+    return [Condition(f"behind:{site}", "behind", message, payload, behind)]
+
+
 def evaluate(
     settings: Settings, conditions: Sequence[Condition], *, now: datetime, send: Send | None = None
 ) -> list[Alert]:
@@ -213,7 +222,7 @@ def report_metrics(settings: Settings, http: HttpClient, metrics: ETLMetrics) ->
 
     A failure is logged and forgotten: the record of the run has the same figures.
     """
-    url = settings.alert_webhook_url.get_secret_value()
+    url = settings.metrics_webhook_url.get_secret_value()
     if not url:
         return False
     try:

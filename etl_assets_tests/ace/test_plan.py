@@ -46,6 +46,10 @@ def window(start: datetime, end: datetime) -> SyncWindow:
     return SyncWindow(start, end)
 
 
+BY_A_SYNC = {"live": True}
+"""What a live sync writes beside its position."""
+
+
 @pytest.fixture
 def record(settings: Settings):
     """Records a window of the site as read at its end, or when it is said."""
@@ -199,7 +203,7 @@ def test_what_failed_comes_first_oldest_first(live, record, settings: Settings) 
 def test_the_walk_of_a_sync_that_was_killed_is_taken_up_before_the_newest(live, record, settings: Settings) -> None:
     advance_last_sync(settings, "a", NOW, now=NOW, sync_id="s")
     record(MIDNIGHT, NOW)
-    save_walk(settings, "a", NOW - 10 * MINUTE, NOW + 5 * MINUTE, {}, now=NOW)
+    save_walk(settings, "a", NOW - 10 * MINUTE, NOW + 5 * MINUTE, BY_A_SYNC, now=NOW)
     save_walk(settings, "a", NOW - 30 * DAY, NOW - 29 * DAY, {}, now=NOW)
 
     assert live(NOW + 10 * MINUTE) == [
@@ -208,14 +212,23 @@ def test_the_walk_of_a_sync_that_was_killed_is_taken_up_before_the_newest(live, 
     ]
 
 
+def test_a_walk_that_a_backfill_began_is_left_to_it(live, record, settings: Settings) -> None:
+    advance_last_sync(settings, "a", NOW, now=NOW, sync_id="s")
+    record(MIDNIGHT, NOW)
+    save_walk(settings, "a", MIDNIGHT, NOW + 5 * MINUTE, {"live": False}, now=NOW)
+
+    assert live(NOW + 10 * MINUTE) == [window(NOW - 10 * MINUTE, NOW + 10 * MINUTE)]
+
+
 def test_a_walk_whose_window_waits_after_failures_waits_too(live, record, settings: Settings) -> None:
     advance_last_sync(settings, "a", at("01:00"), now=NOW, sync_id="s")
     record(MIDNIGHT, at("01:00"))
     for _ in range(3):
         record(at("00:50"), at("01:05"), "failed")
-    save_walk(settings, "a", at("00:50"), at("01:05"), {}, now=at("01:05"))
+    save_walk(settings, "a", at("00:50"), at("01:05"), BY_A_SYNC, now=at("01:05"))
 
-    assert live(at("01:10")) == [window(at("00:50"), at("01:10"))]
+    # And the newest does not begin before a window that failed more than once, but for its look-back.
+    assert live(at("01:10")) == [window(at("00:55"), at("01:10"))]
 
 
 @pytest.mark.parametrize("status", ["failed", "complete"])
@@ -224,7 +237,7 @@ def test_a_walk_within_a_window_that_was_read_later_is_not_taken_up(
 ) -> None:
     advance_last_sync(settings, "a", at("01:00"), now=NOW, sync_id="s")
     record(MIDNIGHT, at("01:00"))
-    save_walk(settings, "a", at("00:50"), at("01:05"), {}, now=at("01:05"))
+    save_walk(settings, "a", at("00:50"), at("01:05"), BY_A_SYNC, now=at("01:05"))
     record(at("00:50"), at("01:10"), status)
 
     assert window(at("00:50"), at("01:05")) not in live(at("01:15"))
@@ -234,7 +247,7 @@ def test_a_walk_that_was_deferred_is_taken_up_although_a_later_window_was_deferr
     live, record, settings: Settings
 ) -> None:
     record(MIDNIGHT, at("01:05"), "deferred")
-    save_walk(settings, "a", MIDNIGHT, at("01:05"), {}, now=at("01:05"))
+    save_walk(settings, "a", MIDNIGHT, at("01:05"), BY_A_SYNC, now=at("01:05"))
     record(MIDNIGHT, at("01:10"), "deferred")
 
     assert live(at("01:15"))[0] == window(MIDNIGHT, at("01:05"))

@@ -10,7 +10,6 @@ import pytest
 from etl_assets.aemo.automation import (
     HEAL_TAG,
     Ailing,
-    Attempts,
     days_of_tick,
     find_ailing,
     gap_sensor,
@@ -18,9 +17,8 @@ from etl_assets.aemo.automation import (
     market_months_daily,
     market_recheck,
     market_tick,
-    plan_healing,
 )
-from etl_assets.aemo.feeds import DISPATCH_IS, REPORTS, TRADING_IS
+from etl_assets.aemo.feeds import DISPATCH_IS, REPORTS
 from etl_assets.lake.automation import publish_sensor
 from etl_assets.lake.publish import publish
 from etl_assets.lake.resource import Lake
@@ -119,52 +117,7 @@ def test_the_aggregated_file_is_that_of_yesterdays_month(moment: datetime, month
     assert requested(market_months_daily, moment).partition_key == month
 
 
-# --- the plan of healing --------------------------------------------------------------------------------
-
 SICK = Ailing(DISPATCH_IS, DAY, 3)
-
-
-def at(minutes: int) -> datetime:
-    return NOW + timedelta(minutes=minutes)
-
-
-def test_a_day_with_a_gap_is_asked_for_at_once() -> None:
-    asked, kept = plan_healing([SICK], {}, frozenset(), NOW)
-
-    assert asked == [SICK]
-    assert kept == {"DispatchIS|2026-11-22": Attempts(1, NOW)}
-
-
-def test_it_is_asked_for_again_after_5_then_15_then_every_60_minutes() -> None:
-    attempts: dict[str, Attempts] = {}
-    asked_at = []
-
-    for minute in range(300):
-        asked, attempts = plan_healing([SICK], attempts, frozenset(), at(minute))
-        asked_at += [minute] if asked else []
-
-    assert asked_at == [0, 5, 20, 80, 140, 200, 260]
-
-
-def test_it_is_not_asked_for_while_its_run_is_in_progress() -> None:
-    former = {SICK.name: Attempts(1, NOW)}
-
-    asked, kept = plan_healing([SICK], former, frozenset({SICK.name}), at(600))
-
-    assert asked == []
-    assert kept == former
-
-
-def test_a_day_that_is_whole_again_is_forgotten() -> None:
-    assert plan_healing([], {SICK.name: Attempts(3, NOW)}, frozenset(), at(5)) == ([], {})
-
-
-def test_reports_and_days_wait_for_themselves_alone() -> None:
-    other = [Ailing(TRADING_IS, DAY, 1), Ailing(DISPATCH_IS, DAY - timedelta(days=1), 1)]
-
-    asked, _ = plan_healing([SICK, *other], {SICK.name: Attempts(1, NOW)}, frozenset(), at(1))
-
-    assert asked == other
 
 
 # --- the sensor -----------------------------------------------------------------------------------------

@@ -130,6 +130,10 @@ def with_webhook(settings: Settings, url: str) -> Settings:
     return settings.model_copy(update={"alert_webhook_url": SecretStr(url)})
 
 
+def with_metrics(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"metrics_webhook_url": SecretStr(url)})
+
+
 def firing(settings: Settings, run: SyncRun, *, yesterday: bool = True) -> dict[str, bool]:
     return {c.kind: c.firing for c in sync_conditions(settings, "a", run, had_data_yesterday=yesterday)}
 
@@ -365,9 +369,10 @@ def test_a_run_is_tagged_with_what_was_raised_in_it(settings, now):
     assert alert_tags(resolved) == {}
 
 
-def test_metrics_are_posted_by_the_names_of_the_documents(hooked, hook):
-    with webhook_client(hooked) as http:
-        assert report_metrics(hooked, http, ETLMetrics.of(RUN)) is True
+def test_metrics_are_posted_by_the_names_of_the_documents(settings, hook):
+    reported = with_metrics(settings, hook.url)
+    with webhook_client(reported) as http:
+        assert report_metrics(reported, http, ETLMetrics.of(RUN)) is True
 
     assert hook.received == [
         {
@@ -391,7 +396,7 @@ def test_metrics_are_not_posted_without_an_address_and_lost_without_harm_where_n
     hook.status = 500
     with webhook_client(settings) as http:
         assert report_metrics(settings, http, ETLMetrics.of(RUN)) is False
-        assert report_metrics(with_webhook(settings, hook.url), http, ETLMetrics.of(RUN)) is False
+        assert report_metrics(with_metrics(settings, hook.url), http, ETLMetrics.of(RUN)) is False
 
     assert len(hook.refused) == 1
 

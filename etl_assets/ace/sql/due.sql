@@ -3,7 +3,8 @@
 -- interval where the account says one, else a minute. Needs ``seen``.
 CREATE OR REPLACE TEMP TABLE due AS
 WITH listed AS (
-    SELECT point_name, collect_enabled, collect_interval, created
+    SELECT point_name, coalesce(collect_enabled, true) AND coalesce(is_listed, true) AS collect_enabled,
+           collect_interval, created
     FROM lake.ace.points
     WHERE site_name = $site
 ),
