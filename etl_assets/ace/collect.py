@@ -18,7 +18,7 @@ import duckdb
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl_assets.ace.aggregates import aggregates_are_current, derive_aggregates
-from etl_assets.ace.plan import LIVE, SyncWindow, read_without_hole
+from etl_assets.ace.plan import HOUR, LIVE, SyncWindow, read_without_hole
 from etl_assets.ace.query_metadata import refresh_query_metadata
 from etl_assets.ace.readings import rejected_on, stamped
 from etl_assets.ace.walk import Position, WalkFailedError, walk
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DERIVED_AT_ONCE = timedelta(hours=3)
-"""810,000 readings of 4,500 points."""
+DERIVED_AT_ONCE = 1_000_000
+"""Readings: some four hours of 4,500 points, all of a day of 600."""
 
 NOT_STORED = (duckdb.Error, LakeBusyError, OSError, SQLAlchemyError)
 BEGUN = "begun"
@@ -174,7 +174,7 @@ class _Collector:
             self._save(window, position, begun if saved else None)
             if self._is_full() and not position.complete:
                 break
-        self._derive_where_due(window, result)
+        self._derive_where_due(window, result, position)
         self._settle(window, result, "complete" if position.complete else "deferred", position)
 
     def _pages(self, window: SyncWindow, position: Position) -> "Iterator[tuple[Page, Position]]":
@@ -210,23 +210,24 @@ class _Collector:
         self._records += page.fetched
         self._changed = self._changed or bool(counts.inserted + counts.updated)
 
-    def _derive_where_due(self, window: SyncWindow, result: DayResult) -> None:
+    def _derive_where_due(self, window: SyncWindow, result: DayResult, position: Position) -> None:
         if self._changed or not self._is_derived(window):
-            self._derive(window, result)
+            self._derive(window, result, 1 + position.fetched // DERIVED_AT_ONCE)
 
     def _is_derived(self, window: SyncWindow) -> bool:
         """Whether the aggregates know of every reading of a window: a killed run may not have come to them."""
         with read_lake(self.settings) as lake:
             return aggregates_are_current(lake, self.job.site, window.start, window.end)
 
-    def _derive(self, window: SyncWindow, result: DayResult) -> None:
+    def _derive(self, window: SyncWindow, result: DayResult, pieces: int) -> None:
         """Bring the aggregates of a window, and what is known of its points, to what was stored.
 
-        Some hours at a time, each in a transaction of its own: memory does not grow with the window.
+        In pieces of whole hours, each in a transaction of its own: memory does not grow with the window.
         """
         job, start = self.job, window.start
+        length = max(HOUR, HOUR * -(-(window.end - window.start) // (HOUR * pieces)))
         while start < window.end:
-            end = min(start + DERIVED_AT_ONCE, window.end)
+            end = min(start + length, window.end)
             # What lies on the end is the next stretch's, but for the last.
             last = end if end == window.end else end - timedelta(microseconds=1)
             with write_lake(self.settings, f"aggregating {job.site}") as lake, transaction(lake):
@@ -243,7 +244,7 @@ class _Collector:
         if not isinstance(error.__cause__, SourceError):
             clear_walk(self.settings, self.job.site, window.start, window.end)
         try:
-            self._derive_where_due(window, result)
+            self._derive_where_due(window, result, error.position)
         except NOT_STORED as further:
             result.failed(further)
         self._settle(window, result, "failed", error.position, error.reason)

@@ -1,5 +1,6 @@
 """The buildings' assets through real Dagster runs: one event a market day and site, checks, subsets, failures."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
@@ -27,6 +28,7 @@ from etl_assets.ace.assets import (
 from etl_assets.ace.automation import site_range_tags, sites_daily, sites_heal, sites_live, sites_scored, sync_config
 from etl_assets.ace.checks import QUESTIONS
 from etl_assets.ace.resource import Ace
+from etl_assets.aemo.assets import FETCH_RETRIES
 from etl_assets.asset_specs import asset_key
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
@@ -68,8 +70,11 @@ def _running() -> Iterator[SimulatorServer]:
 
 
 @pytest.fixture
-def account(_running: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
+def account(
+    _running: SimulatorServer, empty_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SimulatorServer]:
     """The simulated account, which this process's environment names, and nothing collected yet."""
+    shutil.copytree(empty_lake, tmp_path / "data")
     chosen = {
         "ETL_DATA": tmp_path / "data",
         "ACE_API_URL": _running.ace_url,
@@ -98,7 +103,8 @@ def run(account: SimulatorServer, instance: dg.DagsterInstance, monkeypatch: pyt
     """A run of a job over some days and sites, asked for as schedules and sensors do."""
     from etl_assets.definitions import defs
 
-    monkeypatch.setattr(assets, "FETCH_RETRIES", None)
+    # A failed step is tried again after ten seconds and more; the tests of that set their own policy.
+    monkeypatch.setattr(collect_sites.op, "_retry_policy", None)
 
     def run(
         job: Any = sites_live,
@@ -506,7 +512,7 @@ def test_a_tick_is_not_tried_again_step_by_step(run: Run, account: SimulatorServ
 
     result = run(sites_live, mode="live")
 
-    assert collect_sites.op.retry_policy.max_retries == 2
+    assert FETCH_RETRIES.max_retries == 2
     assert not result.success
     assert dg.DagsterEventType.STEP_RESTARTED not in [e.event_type for e in result.all_events]
 
@@ -547,7 +553,7 @@ def test_the_real_account_is_never_read_into_the_simulators_folder(run: Run, mon
     monkeypatch.delenv("ACE_API_URL")
     process_settings.cache_clear()
     marker = process_settings().simulated_marker
-    marker.parent.mkdir()
+    marker.parent.mkdir(exist_ok=True)
     marker.touch()
 
     result = run()
@@ -597,7 +603,8 @@ def hook(account: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert account.url, "the account's settings come first"
     with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
         server.taken = []  # type: ignore[attr-defined]
-        monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hook")
+        for name in ("ALERT_WEBHOOK_URL", "METRICS_WEBHOOK_URL"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}/hook")
         process_settings.cache_clear()
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

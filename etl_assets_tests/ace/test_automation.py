@@ -12,6 +12,7 @@ import pytest
 from etl_assets.ace import automation
 from etl_assets.ace.assets import collect_sites
 from etl_assets.ace.automation import (
+    SITE_HEAL_TAG,
     AilingSiteDay,
     days_of_sync,
     find_ailing_sites,
@@ -24,7 +25,6 @@ from etl_assets.ace.automation import (
     sites_sensor,
     sites_tick,
 )
-from etl_assets.aemo.automation import HEAL_TAG
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import NEM_TIME, day_start, utc_now
 from etl_assets.ops.site_state import SiteWindow, advance_last_sync, record_window
@@ -91,14 +91,15 @@ def config_of(request: dg.RunRequest) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("schedule", "moment", "days", "config"),
     [
-        (sites_tick, nem(14, 40), (22, 22), (nem(14, 40), "live", 0)),
+        (sites_tick, nem(14, 40), (21, 22), (nem(14, 40), "live", 0)),
         (sites_tick, nem(2, 55), (21, 22), (nem(2, 55), "live", 0)),
-        (sites_tick, nem(3), (22, 22), (nem(3), "live", 0)),
+        (sites_tick, nem(3), (21, 22), (nem(3), "live", 0)),
         (sites_reread, nem(10), (21, 22), (nem(10), "reread", 24)),
         (sites_scored_hourly, nem(14, 7), (22, 22), (nem(14, 5), "missing", 0)),
         (sites_scored_hourly, nem(0, 7), (21, 22), (nem(0, 5), "missing", 0)),
     ],
 )
+@pytest.mark.usefixtures("here")
 def test_a_schedule_asks_for_all_sites_of_its_days_as_of_its_time(
     instance: dg.DagsterInstance,
     schedule: dg.ScheduleDefinition,
@@ -113,6 +114,19 @@ def test_a_schedule_asks_for_all_sites_of_its_days_as_of_its_time(
     assert request.tags[START] == f"2026-11-{days[0]}|building-b"
     assert request.tags[END] == f"2026-11-{days[1]}|building-a"
     assert tuple(config_of(request).values()) == config
+
+
+@pytest.mark.parametrize(("behind", "first"), [(timedelta(minutes=5), 22), (20 * HOUR, 21)])
+def test_a_tick_asks_for_the_days_since_the_site_that_is_furthest_behind(
+    here: Settings, instance: dg.DagsterInstance, behind: timedelta, first: int
+) -> None:
+    instance.add_dynamic_partitions("site", ["b", "a"])
+    for site, read in (("b", nem(14, 35)), ("a", nem(14, 40) - behind)):
+        advance_last_sync(here, site, read, now=read, sync_id="s")
+
+    [request] = tick(instance, sites_tick, nem(14, 40)).run_requests
+
+    assert request.tags[START] == f"2026-11-{first}|b"
 
 
 @pytest.mark.parametrize("schedule", [sites_tick, sites_reread, sites_scored_hourly])
@@ -288,7 +302,7 @@ def test_the_sensor_asks_for_exactly_the_site_days_that_ail(instance: dg.Dagster
     found = evaluated(instance, site_gap_sensor)
 
     assert sorted(request.partition_key for request in found.run_requests) == holed
-    assert {request.tags[HEAL_TAG] for request in found.run_requests} == set(holed)
+    assert {request.tags[SITE_HEAL_TAG] for request in found.run_requests} == set(holed)
     assert all(request.run_key is None for request in found.run_requests)
     assert {config_of(request)["mode"] for request in found.run_requests} == {"missing"}
     assert set(json.loads(found.cursor)) == set(holed)
@@ -320,7 +334,7 @@ def test_the_sensor_waits_for_a_run_that_is_at_work_and_not_for_one_that_ended(
     instance: dg.DagsterInstance, holed: list[str]
 ) -> None:
     for key, status in zip(holed, (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE), strict=True):
-        instance.add_run(dg.DagsterRun(job_name=sites_heal.name, tags={HEAL_TAG: key}, status=status))
+        instance.add_run(dg.DagsterRun(job_name=sites_heal.name, tags={SITE_HEAL_TAG: key}, status=status))
 
     found = evaluated(instance, site_gap_sensor)
 
@@ -333,6 +347,18 @@ def test_without_a_gap_the_sensor_says_how_far_it_looked(instance: dg.DagsterIns
 
     assert found.skip_message == "every hour is complete in the last 36 hours"
     assert found.cursor == "{}"
+
+
+@pytest.mark.parametrize("status", ["failed", "deferred"])
+def test_a_window_that_was_left_out_long_ago_is_asked_for_too(here: Settings, status: str) -> None:
+    now = nem(14, 40)
+    advance_last_sync(here, "b", nem(14, day=12), now=now, sync_id="s")
+    for start, end, kind in ((nem(20, day=12), nem(3, day=13), status), (nem(0, day=20), now, "complete")):
+        record_window(here, SiteWindow("b", start, end, kind, now))  # type: ignore[arg-type]
+
+    found = find_ailing_sites(here, ["b"], now)
+
+    assert [(each.day.day, each.hours) for each in found] == [(12, 4), (13, 3)]
 
 
 def test_what_the_sensor_asks_for_can_be_launched(instance: dg.DagsterInstance, holed: list[str]) -> None:

@@ -68,7 +68,7 @@ def test_what_comes_late_comes_in_by_the_look_back_or_by_reading_again(real_buil
     assert real_building.stored() == real_building.truth(later - 3 * HOUR, later, later)
 
 
-def test_a_day_that_is_complete_is_not_asked_for_again(building: Building) -> None:
+def test_of_a_day_that_is_complete_nothing_but_weather_is_asked_for_again(building: Building) -> None:
     yesterday = date(2026, 11, 21)
     building = building.changed(page_size=100_000)
     building.sync(NOW, Mode.MISSING, [yesterday])
@@ -77,7 +77,7 @@ def test_a_day_that_is_complete_is_not_asked_for_again(building: Building) -> No
     done = building.sync(NOW, Mode.MISSING, [yesterday])
 
     assert building.stored() == building.truth(MIDNIGHT - 24 * HOUR, MIDNIGHT)
-    assert len(building.server.requests) == before
+    assert [request.path.rpartition("/")[2] for request in building.server.requests[before:]] == ["weather"]
     assert done.problems(yesterday) == []
 
 

@@ -88,11 +88,12 @@ def test_a_late_tick_asks_for_the_same_as_a_punctual_one() -> None:
     assert {datetime.fromisoformat(t) for t in as_of(first)} == {datetime.fromisoformat(t) for t in as_of(second)}
 
 
-def test_a_tick_leaves_the_work_to_those_that_wait_already(instance: dg.DagsterInstance) -> None:
-    for _ in range(2):
-        instance.add_run(dg.DagsterRun(job_name="market_live", status=dg.DagsterRunStatus.STARTED))
+def test_a_tick_leaves_the_work_to_those_that_wait_already() -> None:
+    with dg.instance_for_test() as instance:
+        for _ in range(2):
+            instance.add_run(dg.DagsterRun(job_name="market_live", status=dg.DagsterRunStatus.STARTED))
 
-    tick = market_tick.evaluate_tick(dg.build_schedule_context(instance, scheduled_execution_time=nem(14, 41)))
+        tick = market_tick.evaluate_tick(dg.build_schedule_context(instance, scheduled_execution_time=nem(14, 41)))
 
     assert tick.run_requests == []
     assert tick.skip_message.startswith("2 ticks are at work or waiting")
