@@ -330,6 +330,54 @@ def assert_three_runs_of_ten_days(runs: list[dict[str, Any]]) -> None:
     assert second["startTime"] < first["endTime"], "no two runs were at work at once"
 
 
+SITES = ("building-a", "building-b")
+
+
+def materialized(up: Up, *path: str) -> set[str]:
+    """The partitions of a site asset that Dagster shows as materialised, as ``day|site``."""
+    query = (
+        "query($k: AssetKeyInput!){ assetNodeOrError(assetKey: $k){ ... on AssetNode{ assetPartitionStatuses{"
+        " ... on MultiPartitionStatuses{ ranges{ primaryDimStartKey primaryDimEndKey secondaryDim{"
+        " ... on DefaultPartitionStatuses{ materializedPartitions } } } } } } } }"
+    )
+    found = up.ask(query, k={"path": list(path)})["assetNodeOrError"]["assetPartitionStatuses"]
+    shown = set()
+    for stretch in found["ranges"]:
+        first, last = (datetime.fromisoformat(stretch[f"primaryDim{end}Key"]).date() for end in ("Start", "End"))
+        for n in range((last - first).days + 1):
+            shown |= {f"{first + n * DAY}|{site}" for site in stretch["secondaryDim"]["materializedPartitions"]}
+    return shown
+
+
+def test_sites_come_in_by_themselves_and_a_backfill_of_days_and_sites_records_each(up: Up) -> None:
+    until(
+        lambda: {s for (s,) in up.published("SELECT DISTINCT site_name FROM ace.timeseries_raw")} == {*SITES}, "sites"
+    )
+    days = [market_day(datetime.now(UTC)) - n * DAY for n in (4, 5, 6)]
+    asked = {f"{day}|{site}" for day in days for site in SITES}
+    answer = up.ask(
+        "mutation($p: LaunchBackfillParams!){ launchPartitionBackfill(backfillParams: $p){ __typename"
+        " ... on LaunchBackfillSuccess{ backfillId } ... on PythonError{ message } } }",
+        p={
+            "assetSelection": [{"path": ["ace", name]} for name in ("points", "timeseries_raw", "timeseries_agg")],
+            "partitionNames": sorted(asked),
+            "title": "3 days of 2 sites",
+        },
+    )["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+    backfill = answer["backfillId"]
+
+    until(lambda: status_of(up, backfill) not in {"REQUESTED", "COMPLETING"}, "the backfill of sites")
+
+    assert status_of(up, backfill) == "COMPLETED_SUCCESS"
+    assert [run["status"] for run in up.runs(dagster__backfill=backfill)] == ["SUCCESS"] * 2
+    assert asked <= materialized(up, "ace", "timeseries_raw")
+    rows = "SELECT market_day || '|' || site_name, count(*) FROM ace.timeseries_raw WHERE market_day <= ? GROUP BY 1"
+    until(lambda: dict(up.published(rows, days[0])).keys() >= asked, "the publication after the backfill of sites")
+    # A point that is read each minute of a day, of a hundred and of fifty: the account's own sizes.
+    assert min(dict(up.published(rows, days[0])).values()) > 50_000
+
+
 def test_a_terminated_up_ends_all_its_processes(up: Up) -> None:
     until(lambda: not [run for run in up.runs() if run["status"] in {"STARTING", "STARTED", "QUEUED"}], "quiet")
     assert len(up.processes()) >= 4
