@@ -158,6 +158,7 @@ def write_lake(settings: Settings, purpose: str) -> Iterator["DuckDBPyConnection
 
     ``purpose`` is what others are told while they wait. Raises ``LakeBusyError`` after ``LAKE_LOCK_TIMEOUT``.
     """
+    _is_absent(settings)
     with _locked(settings, purpose), connected(settings, read_only=False) as connection:
         if (catalog := _catalog_identity(settings)) not in _complete:
             migrate(connection, TABLES)
@@ -236,7 +237,7 @@ _complete: set[tuple[str, int]] = set()
 def _is_complete(settings: Settings) -> bool:
     import duckdb
 
-    if not _is_postgres(settings) and not settings.catalog_path.exists():
+    if _is_absent(settings):
         return False
     catalog = _catalog_identity(settings)
     if catalog in _complete:
@@ -250,6 +251,18 @@ def _is_complete(settings: Settings) -> bool:
     if all({c.name for c in t.stored_columns} <= present.get((t.schema, t.name), set()) for t in TABLES):
         _complete.add(catalog)
     return catalog in _complete
+
+
+def _is_absent(settings: Settings) -> bool:
+    """Whether there is no catalog; then what this process knew of one is forgotten, since another may get its name."""
+    if _is_postgres(settings) or settings.catalog_path.exists():
+        return False
+    path, attached = str(settings.catalog_path.absolute()), _attach_statement(settings, read_only=True)
+    _complete.difference_update([known for known in _complete if known[0] == path])
+    for key in [key for key in _readers if key[0] == attached]:
+        for database, _ in _readers.pop(key):
+            database.close()
+    return True
 
 
 def _catalog_identity(settings: Settings) -> tuple[str, int]:

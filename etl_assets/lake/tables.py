@@ -346,17 +346,19 @@ QUARANTINE = Table(
     name="quarantine",
     comment="Records and files that could not be accepted, with their raw text and the reason.",
     columns=(
-        Column("id", "VARCHAR", "Digest of dataset, source, raw text and reason: the same record is kept once."),
+        Column(
+            "id", "VARCHAR", "Digest of dataset, source, raw text and reason: the same record of a day is kept once."
+        ),
         Column("dataset", "VARCHAR", "Table that the record was meant for, schema.name."),
         Column("source", "VARCHAR", "File and line."),
         Column("raw", "VARCHAR", "The record as received."),
         Column("reason", "VARCHAR", "What is wrong with it."),
         Column("run_id", "VARCHAR", "Dagster run that met it first.", provenance=True),
-        Column("day", "DATE", "Market day of the record, or that the run was asked for.", provenance=True),
+        Column("day", "DATE", "Market day of the record, or that the run was asked for."),
         Column("collected_at", _TIMES, "When it was met first.", provenance=True),
         Column("resolved_at", _TIMES, "When the market day was complete all the same; null while it matters."),
     ),
-    key=("id",),
+    key=("day", "id"),
     time="day",
     marks="day",
     sort=("dataset", "collected_at"),

@@ -14,7 +14,15 @@ from etl_assets.lake import publish as publish_module
 from etl_assets.lake.connection import read_lake, write_lake
 from etl_assets.lake.maintenance import maintain, merge_small_files
 from etl_assets.lake.publish import Copied, lake_snapshot, publish, published_snapshot
-from etl_assets.lake.tables import DISPATCH_REGION, QUARANTINE, REGION_FORECAST, TABLES, UNIT_SCADA
+from etl_assets.lake.tables import (
+    DISPATCH_REGION,
+    QUARANTINE,
+    REGION_FORECAST,
+    TABLES,
+    TIMESERIES_AGG,
+    TIMESERIES_RAW,
+    UNIT_SCADA,
+)
 from etl_assets.lake.upsert import QuarantinedRecord, quarantine, transaction, upsert
 from etl_assets.market_time import NEM_TIME
 from etl_assets.settings import Settings
@@ -22,6 +30,10 @@ from etl_assets.settings import Settings
 DAY = date(2026, 11, 20)
 NEXT_DAY = date(2026, 11, 21)
 PRICES = "SELECT count(*), count(DISTINCT (interval_end, region_id)), min(rrp), max(rrp) FROM aemo.price"
+
+OF_READINGS = ("ace.timeseries_all", "ace.timeseries_raw_text", "ace.timeseries_agg_epoch")
+"""Views beside the tables: with the archive, and in the predecessor's forms."""
+OF_READINGS_NAMES = tuple(name.partition(".")[2] for name in OF_READINGS)
 
 
 def published(settings: Settings, sql: str) -> list[tuple]:
@@ -79,7 +91,7 @@ def test_plain_duckdb_without_extensions_reads_every_table_and_view(settings, no
     with write_lake(settings, "a test") as lake, transaction(lake):
         quarantine(lake, [QuarantinedRecord("a", "b", "c", "d")], run_id="run", day=DAY, now=now)
     publish(settings, now=now)
-    relations = [f"{t.schema}.{t.name}" for t in TABLES] + ["aemo.price", "ops.publication"]
+    relations = [f"{t.schema}.{t.name}" for t in TABLES] + ["aemo.price", "ops.publication", *OF_READINGS]
     counts = [f"SELECT count(*) FROM (FROM {name})" for name in relations]
     listed = (
         "SELECT schema_name || '.' || table_name FROM duckdb_tables() UNION ALL "
@@ -240,12 +252,14 @@ def test_comments_are_those_of_the_catalogue(settings, now):
     tables = published(
         settings,
         "SELECT schema_name, table_name, comment FROM duckdb_tables() WHERE table_name != 'publication' UNION ALL "
-        "SELECT schema_name, view_name, comment FROM duckdb_views() WHERE NOT internal AND view_name != 'price'",
+        "SELECT schema_name, view_name, comment FROM duckdb_views() WHERE NOT internal AND view_name != 'price' "
+        f"AND view_name NOT IN {OF_READINGS_NAMES}",
     )
     columns = published(
         settings,
         "SELECT schema_name, table_name, column_name, comment FROM duckdb_columns() "
-        "WHERE NOT internal AND table_name NOT IN ('publication', 'price') AND column_name != 'settlement_date'",
+        "WHERE NOT internal AND table_name NOT IN ('publication', 'price') AND column_name != 'settlement_date' "
+        f"AND table_name NOT IN {OF_READINGS_NAMES}",
     )
     assert sorted(tables) == sorted((t.schema, t.name, t.comment) for t in TABLES)
     assert sorted(columns) == sorted(
@@ -389,3 +403,20 @@ def test_a_publication_that_fails_leaves_the_file_as_it_was(settings, now, store
 
     assert settings.warehouse_path.read_bytes() == before
     assert list(settings.etl_data.glob(".warehouse*")) == []
+
+
+def test_readings_are_there_in_the_forms_of_the_predecessor_and_with_the_archive(settings, now):
+    at = datetime(2026, 11, 20, 14, 0, 5, 250_001, tzinfo=UTC)
+    reading = {"site_name": "a", "point_name": "p", "timestamp": at, "value": 1.5, "quality": "good", "metadata": "{}"}
+    aggregate = {
+        "site_name": "a", "point_name": "p", "interval": "1min", "timestamp": at.replace(second=0, microsecond=0),
+        "avg_value": 1.5, "min_value": 1.5, "max_value": 1.5, "sample_count": 1,
+    }  # fmt: skip
+    with write_lake(settings, "a test") as lake, transaction(lake):
+        for table, row in ((TIMESERIES_RAW, reading), (TIMESERIES_AGG, aggregate)):
+            upsert(lake, table, pa.Table.from_pylist([row]), now=now)
+    publish(settings, now=now)
+
+    assert published(settings, 'SELECT "timestamp" FROM ace.timeseries_raw_text') == [("2026-11-20T14:00:05.250001Z",)]
+    assert published(settings, 'SELECT "timestamp" FROM ace.timeseries_agg_epoch') == [(1795183200,)]
+    assert published(settings, "SELECT value, market_day FROM ace.timeseries_all") == [(1.5, date(2026, 11, 21))]

@@ -8,8 +8,13 @@ import pytest
 from etl_assets.lake.tables import AEMO_TABLES, DISPATCH_REGION, TABLES
 
 EACH_TABLE = pytest.mark.parametrize("table", TABLES, ids=[t.full_name for t in TABLES])
-WITHOUT_UNIT = {"marginal_loss", "quality_indicator"}
-"""A factor and an index: pure numbers."""
+WITHOUT_UNIT = {"marginal_loss", "quality_indicator", "quality_score"} | {
+    "value",
+    "avg_value",
+    "min_value",
+    "max_value",
+}
+"""A factor, an index, a share: pure numbers; and readings, whose unit is their point's own."""
 
 
 def test_table_names_are_unique():
@@ -39,10 +44,10 @@ def test_a_key_is_complete_in_itself(table):
 
 
 @EACH_TABLE
-def test_time_is_an_instant_of_the_key(table):
+def test_time_is_an_instant_or_a_day_of_the_key(table):
     if table.time:
         assert table.time in table.key
-        assert table.column(table.time).type == "TIMESTAMPTZ"
+        assert table.column(table.time).type == ("DATE" if table.marks == "day" else "TIMESTAMPTZ")
 
 
 @EACH_TABLE
@@ -73,8 +78,8 @@ def test_every_physical_quantity_has_a_unit(table):
 
 
 @EACH_TABLE
-def test_units_are_those_of_the_market(table):
-    assert {c.unit for c in table.columns} <= {"", "MW", "AUD/MWh"}
+def test_units_are_those_of_the_market_and_of_weather(table):
+    assert {c.unit for c in table.columns} <= {"", "MW", "AUD/MWh", "degrees", "s", "degC", "%", "mm", "m/s"}
 
 
 @EACH_TABLE
