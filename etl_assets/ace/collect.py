@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DERIVED_AT_ONCE = 1_000_000
-"""Readings: some four hours of 4,500 points, all of a day of 600."""
+DERIVED_AT_ONCE = 500_000
+"""Readings: some two hours of 4,500 points, all of a day of 340."""
 
 NOT_STORED = (duckdb.Error, LakeBusyError, OSError, SQLAlchemyError)
 BEGUN = "begun"
