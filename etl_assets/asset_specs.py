@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,26 @@ from etl_assets.lake.tables import Table
 from etl_assets.quality.outcome import Outcome
 
 OWNERS = ["team:market-data"]
+
+LIVE_TAG = "etl_assets/live"
+"""On the runs of ticks, which are not retried step by step: the next tick asks for the same and more."""
+
+FETCH_RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""On top of the client's own retries, for outages of a minute; longer ones are the gap sensor's."""
+
+ERRORS_NAMED = 5
+"""In a failure's message; a day of files that cannot be had is 288 of them. The metadata lists all."""
+
+
+class MomentConfig(dg.Config):
+    """A run that works for a moment: a late tick must do what the punctual one would have done."""
+
+    as_of: str = ""
+    """The moment to work for, ISO 8601 with offset; empty is now. A tick gives its scheduled time."""
+
+    def moment(self) -> datetime:
+        """``as_of`` as an instant."""
+        return datetime.fromisoformat(self.as_of) if self.as_of else datetime.now(UTC)
 
 
 def asset_key(table: Table) -> dg.AssetKey:
@@ -62,7 +83,7 @@ def partitioned_check(
 
 def records(account: Account) -> dict[str, Any]:
     """The account's numbers under names that a person reads: ``records_fetched`` is the sum of the others."""
-    return {"records_fetched": account.fetched, **{f"records_{name}": n for name, n in account.parts.items()}}
+    return {f"records_{name}": n for name, n in account.counts.items()}
 
 
 def _severity(outcome: Outcome) -> dg.AssetCheckSeverity:

@@ -1,4 +1,4 @@
-"""Asking for the healing of partitions: again only after a while, and never while it is at work.
+"""Asking for runs: not while enough of them are at work, and for the healing of a partition again only after a while.
 
 Shared by the sensors of all sources; what ails is theirs to find.
 """
@@ -8,6 +8,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
+
+import dagster as dg
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+IN_PROGRESS = [*UNFINISHED, dg.DagsterRunStatus.CANCELING]
+
+TICKS_AT_ONCE = 2
+"""One at work and one waiting."""
 
 BACK_OFF_MINUTES = (5, 15, 60)
 """Waits after the first, second and later failed healings of one gap; the last one repeats, hourly."""
@@ -52,6 +66,12 @@ def plan_healing(
         asked.append(day)
         kept[day.name] = Attempts(former.count + 1 if former else 1, now)
     return asked, kept
+
+
+def runs_healing(instance: dg.DagsterInstance, job_name: str, tag: str) -> frozenset[str]:
+    """What the unfinished runs of a healing job heal, by the tag that names it."""
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=job_name))
+    return frozenset(run.tags[tag] for run in runs if tag in run.tags)
 
 
 def load_attempts(cursor: str | None) -> dict[str, Attempts]:

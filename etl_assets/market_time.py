@@ -18,6 +18,7 @@ NEM_ZONE_NAME = "Australia/Brisbane"
 
 DISPATCH_INTERVAL = timedelta(minutes=5)
 HALF_HOUR = timedelta(minutes=30)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 FIVE_MINUTE_SETTLEMENT = date(2021, 10, 1)
@@ -27,6 +28,16 @@ FIVE_MINUTE_SETTLEMENT = date(2021, 10, 1)
 def market_day(interval_end: datetime) -> date:
     """The market day that an interval belongs to, from its end (aware)."""
     return (interval_end.astimezone(NEM_TIME) - timedelta(microseconds=1)).date()
+
+
+def instant_day(instant: datetime) -> date:
+    """The market day that an instant (aware) or the start of an interval lies in: [00:00, 24:00)."""
+    return instant.astimezone(NEM_TIME).date()
+
+
+def hour_start(instant: datetime) -> datetime:
+    """The start, in UTC, of the whole hour that an instant (aware) lies in; NEM time is whole hours from UTC."""
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def day_start(day: date) -> datetime:

@@ -43,6 +43,13 @@ SITE_DAY = dg.MultiPartitionsDefinition(
 """Market day and site; keys are ``2026-11-22|building-a``."""
 
 
+def partition_tags(first: str, last: str) -> dict[str, str]:
+    """The run tags that ask for a partition, or for all from ``first`` to ``last``."""
+    if first == last:
+        return {"dagster/partition": first}
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
 def partition_days(keys: "list[str] | tuple[str, ...]") -> list[date]:
     """Market days of partition keys such as ``2026-11-22``."""
     return [date.fromisoformat(key) for key in keys]

@@ -236,6 +236,17 @@ class Settings(BaseSettings):
         """Whether ACE's address is the real one."""
         return bool(self.ace_api_url == Settings.model_fields["ace_api_url"].default)
 
+    def refuse_mixing(self, because: str, *, is_live: bool) -> None:
+        """Raise ``MixedDataError`` where a source is live and the folder is the simulator's; ``because`` names it.
+
+        Asked by the sources, and not only in the command line: a daemon that was started without it passes there too.
+        """
+        if self.simulated_marker.exists() and is_live:
+            raise MixedDataError(
+                f"{self.etl_data} holds the simulator's data, and {because}. "
+                "Remove that folder, or set ETL_DATA to another."
+            )
+
     def site(self, name: str) -> SiteSettings:
         """The settings of a site; the defaults for one that is configured no more."""
         return next((site for site in self.sites if site.name == name), SiteSettings(name=name))

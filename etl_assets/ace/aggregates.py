@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from etl_assets.ace.derived import Value, literal, replace_slice, statement
+from etl_assets.ace.derived import replace_slice, statement
+from etl_assets.lake.sql import Value, literal
 from etl_assets.lake.tables import TIMESERIES_AGG, TIMESERIES_RAW
 from etl_assets.lake.upsert import UpsertCounts
-from etl_assets.market_time import DAY, NEM_TIME, day_start, days_between
+from etl_assets.market_time import DAY, day_start, days_between, instant_day
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -45,7 +46,7 @@ def derive_aggregates(
     gone go too. A market day without any reading is left as it is: its readings are archived and its aggregates stay.
     """
     counts = UpsertCounts()
-    for day in days_between(since.astimezone(NEM_TIME).date(), until.astimezone(NEM_TIME).date()):
+    for day in days_between(instant_day(since), instant_day(until)):
         if has_readings(connection, site, day):
             first, last = max(since, day_start(day)), min(until, day_start(day) + DAY - _INSTANT)
             counts += _derive_within(connection, _Stretch(site, day, first, last), now)
@@ -65,7 +66,7 @@ def aggregates_are_current(connection: "DuckDBPyConnection", site: str, since: d
     """Whether the minutes of a market day from ``since`` to ``until`` count as many readings as there are."""
     start, finish = _touched(since, until - _INSTANT, MINUTE)
     where = (
-        f"site_name = {literal(site)} AND market_day = {literal(start.astimezone(NEM_TIME).date())} "
+        f"site_name = {literal(site)} AND market_day = {literal(instant_day(start))} "
         f'AND "timestamp" >= {literal(start)} AND "timestamp" < {literal(finish)}'
     )
     counted = connection.execute(
@@ -129,7 +130,7 @@ def _store(connection: "DuckDBPyConnection", interval: str, stretch: _Stretch) -
 def _touched(first: datetime, last: datetime, interval: str) -> tuple[datetime, datetime]:
     """Start of the interval that holds ``first``, and end of the one that holds ``last``, counted in NEM time."""
     width = WIDTHS[interval]
-    midnight = day_start(first.astimezone(NEM_TIME).date())
+    midnight = day_start(instant_day(first))
     start = midnight + width * ((first - midnight) // width)
     return start.astimezone(UTC), (midnight + width * ((last - midnight) // width + 1)).astimezone(UTC)
 

@@ -8,14 +8,18 @@ of its own, and the run fails at its end and names what is not.
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from etl_assets.ace.resource import Ace
-from etl_assets.aemo.assets import ERRORS_NAMED, FETCH_RETRIES, LIVE_TAG
 from etl_assets.asset_specs import (
+    ERRORS_NAMED,
+    FETCH_RETRIES,
+    LIVE_TAG,
+    OWNERS,
+    MomentConfig,
     asset_key,
     check_result,
     partitioned_check,
@@ -55,7 +59,7 @@ ACE_API = dg.AssetSpec(
     group_name=GROUP,
     description="The ACE IoT API: points, their readings, and the last known weather of the sites of an account.",
     kinds={"json"},
-    owners=["team:market-data"],
+    owners=OWNERS,
     metadata={"address": dg.MetadataValue.url("https://flightdeck.aceiot.cloud/api")},
 )
 ACE_SITES = table_spec(SITES, GROUP, deps=[ACE_API.key])
@@ -72,19 +76,13 @@ def keys_of(tables: Iterable[Table]) -> set[dg.AssetKey]:
     return {asset_key(table) for table in tables}
 
 
-class SyncConfig(dg.Config):
+class SyncConfig(MomentConfig):
     """How sites are synced. The defaults suit backfills and healing."""
 
-    as_of: str = ""
-    """The moment to work for, ISO 8601 with offset; empty is now. A tick gives its scheduled time."""
     mode: str = "missing"
     """`missing`: what is not complete yet; `live`: what is new since the last sync; `reread`: all of it again."""
     hours: int = 0
     """With `reread`: only so many last hours before the moment; 0 is all of the day."""
-
-    def moment(self) -> datetime:
-        """``as_of`` as an instant."""
-        return datetime.fromisoformat(self.as_of) if self.as_of else datetime.now(UTC)
 
 
 def _spec(table: Table, deps: Sequence[Table | dg.AssetSpec], **more: Any) -> dg.AssetSpec:  # noqa: ANN401 - AssetSpec's

@@ -5,20 +5,33 @@ Every schedule works for its scheduled time, never the clock: a late tick does w
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
 from etl_assets.ace.assets import COLLECTED, DERIVED, SCORED, collect_sites, keys_of
-from etl_assets.aemo.assets import LIVE_TAG
-from etl_assets.aemo.automation import IN_PROGRESS, TICKS_AT_ONCE
-from etl_assets.healing import dump_attempts, load_attempts, plan_healing
+from etl_assets.asset_specs import LIVE_TAG
+from etl_assets.healing import (
+    IN_PROGRESS,
+    TICKS_AT_ONCE,
+    dump_attempts,
+    load_attempts,
+    plan_healing,
+    runs_healing,
+)
 from etl_assets.lake.resource import Lake
-from etl_assets.market_time import DAY, NEM_TIME, NEM_ZONE_NAME, day_start, days_between, utc_now
-from etl_assets.partitions import SITE_NAMES, SITES_START, site_day_key
+from etl_assets.market_time import (
+    DAY,
+    HOUR,
+    NEM_ZONE_NAME,
+    day_start,
+    days_between,
+    hour_start,
+    instant_day,
+    utc_now,
+)
+from etl_assets.partitions import SITE_NAMES, SITES_START, partition_tags, site_day_key
 from etl_assets.settings import Settings, settings
-
-HOUR = timedelta(hours=1)
 
 TICK = 5
 """Minutes between syncs."""
@@ -70,9 +83,7 @@ def site_range_tags(days: Iterable[date], sites: Sequence[str]) -> dict[str, str
     """
     ordered = sorted(days)
     first, last = site_day_key(ordered[0], sites[0]), site_day_key(ordered[-1], sites[-1])
-    if first == last:
-        return {"dagster/partition": first}
-    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return partition_tags(first, last)
 
 
 def sync_config(as_of: datetime, mode: str = "missing", hours: int = 0) -> dg.RunConfig:
@@ -84,11 +95,7 @@ def sync_config(as_of: datetime, mode: str = "missing", hours: int = 0) -> dg.Ru
 
 def days_of_sync(moment: datetime, back: timedelta) -> list[date]:
     """The market days that the time from ``back`` before a moment to the moment touches, and that are partitions."""
-    return list(days_between(max(_day(moment - back), SITES_START), _day(moment)))
-
-
-def _day(moment: datetime) -> date:
-    return moment.astimezone(NEM_TIME).date()
+    return list(days_between(max(instant_day(moment - back), SITES_START), instant_day(moment)))
 
 
 def _sites(instance: dg.DagsterInstance) -> Sequence[str]:
@@ -203,8 +210,7 @@ def find_ailing_sites(
     from etl_assets.ops.site_state import complete_hours, deferred_windows, failed_windows, last_sync
 
     start = max(now - chosen.gap_horizon, day_start(SITES_START))
-    start = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    end = (now - SETTLED_AFTER).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    start, end = hour_start(start), hour_start(now - SETTLED_AFTER)
     found: dict[tuple[str, date], int] = {}
     for site in sites:
         reached = last_sync(chosen, site)
@@ -214,7 +220,7 @@ def find_ailing_sites(
         for n in range((end - start) // HOUR):
             hour = start + n * HOUR
             if hour not in done:
-                found[site, _day(hour)] = found.get((site, _day(hour)), 0) + 1
+                found[site, instant_day(hour)] = found.get((site, instant_day(hour)), 0) + 1
         for left in (*failed_windows(chosen, site), *deferred_windows(chosen, site)):
             for part in split_by_day(left.start, min(left.end, start)):
                 found.setdefault((site, part.day), -((part.start - part.end) // HOUR))
@@ -231,7 +237,7 @@ def site_gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Senso
     attempts = load_attempts(context.cursor)
     syncing = _is_syncing(context.instance, now)
     ailing = find_ailing_sites(lake.settings, _sites(context.instance), now, syncing=syncing)
-    asked, kept = plan_healing(ailing, attempts, _healing(context.instance), now)
+    asked, kept = plan_healing(ailing, attempts, runs_healing(context.instance, sites_heal.name, SITE_HEAL_TAG), now)
     if syncing:
         # What was passed over because a tick is at work is not whole for that: its back-off goes on.
         kept = {**attempts, **kept}
@@ -254,11 +260,6 @@ def _heal_request(ailing: AilingSiteDay, now: datetime) -> dg.RunRequest:
         run_config=sync_config(now),
         tags={SITE_HEAL_TAG: ailing.name, "dagster/priority": "5"},
     )
-
-
-def _healing(instance: dg.DagsterInstance) -> frozenset[str]:
-    runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=sites_heal.name))
-    return frozenset(run.tags[SITE_HEAL_TAG] for run in runs if SITE_HEAL_TAG in run.tags)
 
 
 SITE_JOBS = [sites_live, sites_daily, sites_scored, sites_heal]

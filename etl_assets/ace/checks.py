@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from etl_assets.ace.derived import Value, statement
-from etl_assets.aemo.checks import FIRST_OFFENDERS
+from etl_assets.ace.derived import statement
+from etl_assets.lake.sql import Value
 from etl_assets.market_time import DAY, day_start
-from etl_assets.quality.outcome import Outcome
+from etl_assets.quality.outcome import FIRST_OFFENDERS, Outcome
 from etl_assets.quality.scores import SiteDayQuality, site_day_quality
 from etl_assets.settings import Settings
 

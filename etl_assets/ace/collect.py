@@ -18,7 +18,7 @@ import duckdb
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl_assets.ace.aggregates import aggregates_are_current, derive_aggregates
-from etl_assets.ace.plan import HOUR, LIVE, SyncWindow, read_without_hole
+from etl_assets.ace.plan import LIVE, SyncWindow, read_without_hole
 from etl_assets.ace.query_metadata import refresh_query_metadata
 from etl_assets.ace.readings import rejected_on, stamped
 from etl_assets.ace.walk import Position, WalkFailedError, walk
@@ -28,6 +28,7 @@ from etl_assets.lake.account import Account
 from etl_assets.lake.connection import LakeBusyError, read_lake, write_lake
 from etl_assets.lake.tables import TIMESERIES_RAW, WEATHER_RAW
 from etl_assets.lake.upsert import UpsertCounts, quarantine, transaction, upsert
+from etl_assets.market_time import HOUR
 from etl_assets.ops.site_state import (
     SiteWindow,
     advance_last_sync,

@@ -3,40 +3,22 @@
 What is derived never passes through Python: a day of a site has millions of rows.
 """
 
-from collections.abc import Iterable
-from datetime import date, datetime
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
+from etl_assets.lake.sql import Value, literal, one_row
 from etl_assets.lake.tables import Table
 from etl_assets.lake.upsert import UpsertCounts
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-Value = str | float | date | datetime | Iterable[str]
-
 
 def statement(name: str, **values: Value) -> str:
     """The statement in ``sql/{name}.sql``, its ``$names`` replaced by literals, which the lake skips files by."""
     text = (files("etl_assets.ace") / "sql" / f"{name}.sql").read_text()
     return Template(text).substitute({key: literal(value) for key, value in values.items()})
-
-
-def literal(value: Value) -> str:
-    """A value as SQL: text quoted, instants and days typed, a collection of texts as a list."""
-    match value:
-        case str():
-            return "'" + value.replace("'", "''") + "'"
-        case datetime():
-            return f"TIMESTAMPTZ '{value.isoformat()}'"
-        case date():
-            return f"DATE '{value}'"
-        case int() | float():
-            return repr(value)
-        case _:
-            return f"CAST([{', '.join(literal(text) for text in sorted(value))}] AS VARCHAR[])"
 
 
 def replace_slice(
@@ -58,7 +40,7 @@ def replace_slice(
     names = ", ".join(f'"{column.name}"' for column in table.stored_columns)
     differs = differs or " OR ".join(f'new."{name}" IS DISTINCT FROM old."{name}"' for name in table.compared)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE present AS SELECT {names} FROM {table.lake_name} WHERE {scope}")
-    derived, present = _count(connection, "derived"), _count(connection, "present")
+    derived, present = one_row(connection, "SELECT (SELECT count(*) FROM derived), (SELECT count(*) FROM present)")
     if not present:
         if derived:
             _insert(connection, table, f"SELECT {names} FROM derived")
@@ -70,8 +52,11 @@ def replace_slice(
     connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS FROM derived ANTI JOIN present USING ({key})")
     gone = f"UNION ALL SELECT {key} FROM present ANTI JOIN derived USING ({key})" if remove else ""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE outdated AS SELECT {key} FROM changed {gone}")
-    fresh, changed = _count(connection, "fresh"), _count(connection, "changed")
-    if _count(connection, "outdated"):
+    fresh, changed, outdated = one_row(
+        connection,
+        "SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM changed), (SELECT count(*) FROM outdated)",
+    )
+    if outdated:
         same_key = " AND ".join(f'kept."{name}" = outdated."{name}"' for name in table.key)
         connection.execute(
             f"DELETE FROM {table.lake_name} AS kept WHERE {scope} AND EXISTS (FROM outdated WHERE {same_key})"
@@ -85,9 +70,3 @@ def _insert(connection: "DuckDBPyConnection", table: Table, rows: str) -> None:
     names = ", ".join(f'"{column.name}"' for column in table.stored_columns)
     # The lake sorts what it writes by the table's own order.
     connection.execute(f"INSERT INTO {table.lake_name} ({names}) {rows}")
-
-
-def _count(connection: "DuckDBPyConnection", table: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert row is not None  # noqa: S101 (an aggregate has one row)
-    return int(row[0])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from etl_assets.ace import walk
-from etl_assets.market_time import DAY, NEM_TIME, day_start
+from etl_assets.market_time import DAY, HOUR, day_start, hour_start, instant_day
 from etl_assets.ops.site_state import (
     SiteWindow,
     advance_last_sync,
@@ -20,8 +20,6 @@ from etl_assets.ops.site_state import (
     windows,
 )
 from etl_assets.settings import Settings
-
-HOUR = timedelta(hours=1)
 
 LIVE = "live"
 """Beside the position in a saved walk: whether a live sync began it, and the next one takes it up."""
@@ -40,7 +38,7 @@ class SyncWindow:
     @property
     def day(self) -> date:
         """The market day that the window lies in."""
-        return self.start.astimezone(NEM_TIME).date()
+        return instant_day(self.start)
 
     @property
     def asked(self) -> walk.Window:
@@ -53,7 +51,7 @@ def split_by_day(start: datetime, end: datetime) -> list[SyncWindow]:
     parts = []
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     while start < end:
-        midnight = (day_start(start.astimezone(NEM_TIME).date()) + DAY).astimezone(UTC)
+        midnight = (day_start(instant_day(start)) + DAY).astimezone(UTC)
         parts.append(SyncWindow(start, min(end, midnight)))
         start = midnight
     return parts
@@ -167,16 +165,12 @@ def reread_windows(settings: Settings, site: str, day: date, now: datetime, hour
     start, end = day_start(day).astimezone(UTC), min(day_start(day) + DAY, now).astimezone(UTC)
     if hours:
         start = max(start, now.astimezone(UTC) - hours * HOUR)
-    done = complete_hours(settings, site, _floor(start), end)
+    done = complete_hours(settings, site, hour_start(start), end)
     return [
         SyncWindow(max(hour, start), min(hour + HOUR, end))
-        for hour in _hours(_floor(start), end)
+        for hour in _hours(hour_start(start), end)
         if hour not in done or done[hour] < now
     ]
-
-
-def _floor(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _hours(start: datetime, end: datetime) -> Iterator[datetime]:

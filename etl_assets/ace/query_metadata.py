@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from etl_assets.ace.derived import literal, replace_slice, statement
+from etl_assets.ace.derived import replace_slice, statement
+from etl_assets.lake.sql import literal
 from etl_assets.lake.tables import QUERY_METADATA
 from etl_assets.lake.upsert import UpsertCounts
-from etl_assets.market_time import NEM_TIME
+from etl_assets.market_time import instant_day
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -20,7 +21,7 @@ def refresh_query_metadata(
     The number of readings is the sum of the daily aggregates, so it is right whatever happened before, and counts
     archived readings. Bounds only widen: a reading that was removed again still counts for them.
     """
-    first_day, last_day = (moment.astimezone(NEM_TIME).date() for moment in (since, until))
+    first_day, last_day = (instant_day(moment) for moment in (since, until))
     connection.execute(
         statement(
             "query_metadata",

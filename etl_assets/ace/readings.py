@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from etl_assets.ace.fields import microseconds, moment
 from etl_assets.lake.tables import TIMESERIES_RAW
 from etl_assets.lake.upsert import QuarantinedRecord
-from etl_assets.market_time import NEM_TIME
+from etl_assets.market_time import instant_day
 
 if TYPE_CHECKING:
     from etl_assets.ace.wire import BadRecord
@@ -74,4 +74,4 @@ def _day_of(raw: str) -> date | None:
     if not isinstance(fields, dict):
         return None
     at = microseconds(fields.get("time", fields.get("timestamp")))
-    return moment(at).astimezone(NEM_TIME).date() if at is not None else None
+    return instant_day(moment(at)) if at is not None else None

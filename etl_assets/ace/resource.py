@@ -6,19 +6,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from etl_assets.settings import MixedDataError, Settings, settings
+from etl_assets.settings import settings
 
 if TYPE_CHECKING:
     from etl_assets.ace.client import AceClient
-
-
-def refuse_mixing(chosen: Settings) -> None:
-    """Raise ``MixedDataError`` where the real account would be read into the simulator's folder."""
-    if chosen.simulated_marker.exists() and chosen.reads_live_account:
-        raise MixedDataError(
-            f"{chosen.etl_data} holds the simulator's data, and ACE_API_URL is the real account's. "
-            "Remove that folder, or set ETL_DATA to another."
-        )
 
 
 class Ace(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's base is generic over what it yields
@@ -29,6 +20,7 @@ class Ace(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's base 
         """One client for one sync, so that its counters are the sync's own; the rate limit is shared by all."""
         from etl_assets.ace.client import AceClient
 
-        refuse_mixing(settings())
-        with AceClient(settings()) as client:
+        chosen = settings()
+        chosen.refuse_mixing("ACE_API_URL is the real account's", is_live=chosen.reads_live_account)
+        with AceClient(chosen) as client:
             yield client

@@ -19,7 +19,11 @@ from etl_assets.aemo.feeds import PRICE_AND_DEMAND_FEED, REPORTS, Feed, Report, 
 from etl_assets.aemo.forecasts import collect_forecasts
 from etl_assets.aemo.resource import Aemo
 from etl_assets.asset_specs import (
+    ERRORS_NAMED,
+    FETCH_RETRIES,
+    LIVE_TAG,
     OWNERS,
+    MomentConfig,
     asset_key,
     check_result,
     partitioned_check,
@@ -43,17 +47,8 @@ from etl_assets.settings import Settings
 
 GROUP = "market"
 
-LIVE_TAG = "etl_assets/live"
-"""On the runs of ticks, which are not retried step by step: the next tick asks for the same and more."""
-
 BACKFILL_DAYS_PER_RUN = 10
 """A run costs some 4 s beside its work, and a failed one repeats its days: ten days bound both."""
-
-FETCH_RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""On top of the client's own retries, for outages of a minute; longer ones are the gap sensor's."""
-
-ERRORS_NAMED = 5
-"""In a failure's message; a day of files that cannot be had is 288 of them. The metadata lists all."""
 
 NEMWEB = dg.AssetSpec(
     "nemweb",
@@ -81,17 +76,11 @@ PRICE_AND_DEMAND_FILES = dg.AssetSpec(
 _SOURCES = {"5MIN": FIVE_MINUTE_REPORT.key, "PRICE_AND_DEMAND": PRICE_AND_DEMAND_FILES.key}
 
 
-class CollectConfig(dg.Config):
+class CollectConfig(MomentConfig):
     """How a collection runs. The defaults suit ticks, backfills and healing alike."""
 
-    as_of: str = ""
-    """The moment to work for, ISO 8601 with offset; empty is now. A tick gives its scheduled time."""
     reread: bool = False
     """Fetch what is there already too, to notice revisions."""
-
-    def moment(self) -> datetime:
-        """``as_of`` as an instant."""
-        return datetime.fromisoformat(self.as_of) if self.as_of else datetime.now(UTC)
 
 
 def _feed_spec(feed: Feed) -> dg.AssetSpec:
@@ -152,13 +141,7 @@ def sync_run(
         started_at=started,
         finished_at=finished,
         duration_seconds=(finished - started).total_seconds(),
-        fetched=account.fetched,
-        filtered=account.filtered,
-        invalid=account.invalid,
-        duplicate=account.duplicate,
-        unchanged=account.unchanged,
-        inserted=account.inserted,
-        updated=account.updated,
+        **account.counts,
         missing_before=result.missing_before,
         missing_after=result.missing_after,
         files_read=result.files_read,

@@ -9,16 +9,23 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from etl_assets.aemo.assets import LIVE_ASSETS, LIVE_TAG, REPORT_ASSETS, price_and_demand
+from etl_assets.aemo.assets import LIVE_ASSETS, REPORT_ASSETS, price_and_demand
 from etl_assets.aemo.completeness import State, day_statuses
 from etl_assets.aemo.feeds import REPORTS, Report, feeds_of
-from etl_assets.asset_specs import asset_key
-from etl_assets.healing import dump_attempts, load_attempts, plan_healing
+from etl_assets.asset_specs import LIVE_TAG, asset_key
+from etl_assets.healing import (
+    IN_PROGRESS,
+    TICKS_AT_ONCE,
+    dump_attempts,
+    load_attempts,
+    plan_healing,
+    runs_healing,
+)
 from etl_assets.lake.assets import warehouse_file
-from etl_assets.lake.automation import UNFINISHED
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, market_day, utc_now
+from etl_assets.partitions import partition_tags
 from etl_assets.settings import settings
 
 LIVE_PRIORITY = {"dagster/priority": "10", LIVE_TAG: "true"}
@@ -27,12 +34,7 @@ LIVE_PRIORITY = {"dagster/priority": "10", LIVE_TAG: "true"}
 TICK_LOOKS_BACK = timedelta(hours=2)
 """The slowest feed (rooftop) is overdue two hours after an interval's end; a tick asks for every day in between."""
 
-TICKS_AT_ONCE = 2
-"""One at work and one waiting."""
-
 HEAL_TAG = "etl_assets/heal"
-
-IN_PROGRESS = [*UNFINISHED, dg.DagsterRunStatus.CANCELING]
 
 market_live = dg.define_asset_job(
     "market_live",
@@ -64,12 +66,7 @@ def collect_config(assets: Iterable[dg.AssetsDefinition], as_of: datetime, *, re
 def day_tags(days: Iterable[date]) -> dict[str, str]:
     """The run tags that ask for a partition, or for a range where there are several days."""
     ordered = sorted(days)
-    if len(ordered) == 1:
-        return {"dagster/partition": str(ordered[0])}
-    return {
-        "dagster/asset_partition_range_start": str(ordered[0]),
-        "dagster/asset_partition_range_end": str(ordered[-1]),
-    }
+    return partition_tags(str(ordered[0]), str(ordered[-1]))
 
 
 def days_of_tick(moment: datetime) -> list[date]:
@@ -180,7 +177,7 @@ def gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResu
     now = utc_now()
     attempts = load_attempts(context.cursor)
     ailing = find_ailing(lake, now)
-    asked, kept = plan_healing(ailing, attempts, _running(context.instance), now)
+    asked, kept = plan_healing(ailing, attempts, runs_healing(context.instance, market_heal.name, HEAL_TAG), now)
     if not asked:
         context.update_cursor(dump_attempts(kept))
         waiting = f"{len(ailing)} days with gaps wait for their run or back-off" if ailing else "no gap"
@@ -197,11 +194,6 @@ def _heal_request(day: Ailing, now: datetime) -> dg.RunRequest:
         run_config=collect_config(assets, now),
         tags={HEAL_TAG: day.name, "dagster/priority": "5"},
     )
-
-
-def _running(instance: dg.DagsterInstance) -> frozenset[str]:
-    runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=market_heal.name))
-    return frozenset(run.tags[HEAL_TAG] for run in runs if HEAL_TAG in run.tags)
 
 
 MARKET_JOBS = [market_live, market_heal, market_months]

@@ -26,7 +26,7 @@ from etl_assets.aemo.feeds import (
 )
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.tables import QUARANTINE
-from etl_assets.quality.outcome import Outcome
+from etl_assets.quality.outcome import FIRST_OFFENDERS, Outcome
 from etl_assets.quality.plots import legend, strip
 from etl_assets.settings import Settings
 
@@ -38,8 +38,6 @@ IDENTITY_TOLERANCE_MW = 0.02
 
 USUAL_SHARE_OF_UNITS = 0.9
 """Units come and go over months; an interval that lacks a tenth of a day's usual units lost them on the way."""
-
-FIRST_OFFENDERS = 5
 
 
 Row = tuple[Any, ...]

@@ -1,6 +1,7 @@
 """The account that every collection gives: what became of each record."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from etl_assets.lake.upsert import UpsertCounts
 
@@ -33,6 +34,11 @@ class Account:
         """The categories that ``fetched`` is made of."""
         names = ("filtered", "invalid", "duplicate", "unchanged", "inserted", "updated")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """All numbers by name, as a record of a run takes them."""
+        return {"fetched": self.fetched, **self.parts}
 
     def check(self) -> None:
         """Raise ``RuntimeError`` where a record is unaccounted for: then a number in this account is wrong."""

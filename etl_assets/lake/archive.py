@@ -24,9 +24,10 @@ from urllib.parse import quote, unquote
 
 from etl_assets.lake.connection import LakeBusyError, load_extension, read_lake, write_lake
 from etl_assets.lake.publish import lake_snapshot
+from etl_assets.lake.sql import literal
 from etl_assets.lake.tables import TIMESERIES_RAW
 from etl_assets.lake.upsert import in_days, transaction
-from etl_assets.market_time import NEM_TIME
+from etl_assets.market_time import instant_day
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class _File:
     @property
     def where(self) -> str:
         """The filter that finds its rows in the lake, in literals that files are pruned by."""
-        return f"market_day = DATE '{self.market_day}' AND site_name = {_quoted(self.site_name)}"
+        return f"market_day = DATE '{self.market_day}' AND site_name = {literal(self.site_name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def is_archived(settings: Settings, site: str, day: date) -> bool:
     """Whether the archive holds a market day of a site."""
     with read_lake(settings) as connection:
         _load_remote(connection, settings)
-        return any(file.market_day == day and file.site_name == site for file in _current(connection, settings))
+        return bool(_files(connection, settings, day=str(day), site=quote(site, safe="")))
 
 
 def archived_days(settings: Settings) -> list[ArchivedDay]:
@@ -145,11 +146,11 @@ def readings(
     """
     _load_remote(connection, settings)
     since, until = (moment.astimezone(UTC).isoformat() for moment in (start, end))
-    first, last = (moment.astimezone(NEM_TIME).date() for moment in (start, end))
-    wanted = f"site_name = {_quoted(site)} AND timestamp >= TIMESTAMPTZ '{since}' AND timestamp < TIMESTAMPTZ '{until}'"
+    first, last = (instant_day(moment) for moment in (start, end))
+    wanted = f"site_name = {literal(site)} AND timestamp >= TIMESTAMPTZ '{since}' AND timestamp < TIMESTAMPTZ '{until}'"
     wanted += f" AND market_day BETWEEN DATE '{first}' AND DATE '{last}'"
     if points is not None:
-        wanted += f" AND point_name IN ({', '.join(map(_quoted, points)) or 'NULL'})"
+        wanted += f" AND point_name IN ({', '.join(map(literal, points)) or 'NULL'})"
     # The snapshot first, the archive's list after it: what has left the lake by then is in the list.
     snapshot = lake_snapshot(connection)
     kept = f"SELECT {COLUMNS} FROM {TIMESERIES_RAW.lake_name} AT (VERSION => {snapshot}) WHERE {wanted}"
@@ -190,10 +191,6 @@ def all_readings_sql(
     return " UNION ALL ".join(parts)
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _is_remote(settings: Settings) -> bool:
     return "://" in settings.archive_files
 
@@ -223,7 +220,7 @@ def _bounded(connection: "DuckDBPyConnection", settings: Settings) -> Iterator[N
     folder = (settings.etl_data / "spill").absolute()
     # A database that has spilled before keeps its folder.
     with suppress(duckdb.NotImplementedException):
-        connection.execute(f"SET temp_directory = {_quoted(str(folder))}")
+        connection.execute(f"SET temp_directory = {literal(str(folder))}")
     connection.execute(f"SET memory_limit = '{MEMORY}'")
     try:
         yield
@@ -233,7 +230,7 @@ def _bounded(connection: "DuckDBPyConnection", settings: Settings) -> Iterator[N
 
 def _due(connection: "DuckDBPyConnection", settings: Settings, now: datetime) -> list[_File]:
     """What of the lake is older than it is to be, each day and site as the first file that it could have."""
-    first_kept = (now - settings.raw_retention).astimezone(NEM_TIME).date()
+    first_kept = instant_day(now - settings.raw_retention)
     rows = connection.execute(
         f"SELECT DISTINCT market_day, site_name FROM {TIMESERIES_RAW.lake_name} "
         f"WHERE market_day < DATE '{first_kept}' ORDER BY ALL"
@@ -308,7 +305,7 @@ def _write(
     path = file.path(settings)
     draft = path if _is_remote(settings) else str(_draft(path))
     connection.execute(
-        f"COPY (FROM ({rows}) ORDER BY {', '.join(TIMESERIES_RAW.sort)}) TO {_quoted(draft)} "
+        f"COPY (FROM ({rows}) ORDER BY {', '.join(TIMESERIES_RAW.sort)}) TO {literal(draft)} "
         "(FORMAT parquet, COMPRESSION zstd)"
     )
     written = _fingerprint(connection, _file_rows(draft))
@@ -355,8 +352,8 @@ def _write_manifest(
     }
     path = file.path(settings, "json")
     if _is_remote(settings):
-        columns = ", ".join(f"{_quoted(str(value))} AS {name}" for name, value in facts.items())
-        connection.execute(f"COPY (SELECT {columns}) TO {_quoted(path)} (FORMAT json)")
+        columns = ", ".join(f"{literal(str(value))} AS {name}" for name, value in facts.items())
+        connection.execute(f"COPY (SELECT {columns}) TO {literal(path)} (FORMAT json)")
         return
     draft = _draft(path)
     draft.write_text(json.dumps(facts))
@@ -400,7 +397,7 @@ def _fingerprint(connection: "DuckDBPyConnection", rows: str) -> _Fingerprint:
 
 
 def _file_rows(path: str) -> str:
-    return f"SELECT {COLUMNS} FROM read_parquet({_quoted(path)}, hive_partitioning = false)"
+    return f"SELECT {COLUMNS} FROM read_parquet({literal(path)}, hive_partitioning = false)"
 
 
 def _archived_rows(settings: Settings, files: Sequence[_File]) -> str:
@@ -408,7 +405,7 @@ def _archived_rows(settings: Settings, files: Sequence[_File]) -> str:
     if not files:
         nulls = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in TIMESERIES_RAW.stored_columns)
         return f"SELECT {nulls} WHERE false"
-    paths = ", ".join(_quoted(f.path(settings)) for f in files)
+    paths = ", ".join(literal(f.path(settings)) for f in files)
     return (
         f"SELECT {COLUMNS} FROM read_parquet([{paths}], hive_partitioning = true, "
         "hive_types = {market_day: DATE, site_name: VARCHAR})"
@@ -431,9 +428,9 @@ def _current(connection: "DuckDBPyConnection", settings: Settings) -> list[_File
     return sorted({(f.market_day, f.site_name): f for f in _files(connection, settings)}.values())
 
 
-def _files(connection: "DuckDBPyConnection", settings: Settings) -> list[_File]:
+def _files(connection: "DuckDBPyConnection", settings: Settings, *, day: str = "*", site: str = "*") -> list[_File]:
     """Every file that has its manifest, those of a day and site in the order of their numbers."""
-    found = "timeseries_raw/market_day=*/site_name=*/readings-*.json"
+    found = f"timeseries_raw/market_day={day}/site_name={site}/readings-*.json"
     if _is_remote(settings):
         pattern = f"{settings.archive_files}/{found}"
         paths = [path for (path,) in connection.execute("SELECT file FROM glob(?)", [pattern]).fetchall()]

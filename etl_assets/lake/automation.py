@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from etl_assets.healing import UNFINISHED
 from etl_assets.lake.assets import lake_maintained, readings_archived, small_files_merged, warehouse_file
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.publish import lake_snapshot, published_at, published_snapshot
@@ -48,13 +49,6 @@ lake_daily_schedule = dg.ScheduleDefinition(
 
 PATIENCE = timedelta(minutes=3)
 EARLIEST = datetime(1998, 1, 1, tzinfo=UTC)
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 
 
 @dg.sensor(job=lake_publish, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)

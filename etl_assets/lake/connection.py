@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etl_assets.lake.sql import literal
 from etl_assets.lake.tables import TABLES, Table
 from etl_assets.settings import Settings
 
@@ -51,8 +52,7 @@ def _is_postgres(settings: Settings) -> bool:
 
 
 def _attach_statement(settings: Settings, *, read_only: bool) -> str:
-    data = settings.lake_files.replace("'", "''")
-    options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
+    options = [f"DATA_PATH {literal(settings.lake_files)}", "DATA_INLINING_ROW_LIMIT 0"]
     # The catalog names files relative to the folder that it was made with; inside the data folder both move together.
     options += [] if settings.lake_data else ["OVERRIDE_DATA_PATH true"]
     if _is_postgres(settings):
@@ -62,8 +62,7 @@ def _attach_statement(settings: Settings, *, read_only: bool) -> str:
         options += [f"META_BUSY_TIMEOUT {BUSY_TIMEOUT_MS}"]
         options += [] if read_only else ["META_JOURNAL_MODE 'WAL'"]
     options += ["READ_ONLY"] if read_only else []
-    escaped = catalog.replace("'", "''")
-    return f"ATTACH 'ducklake:{escaped}' AS lake ({', '.join(options)})"
+    return f"ATTACH {literal(f'ducklake:{catalog}')} AS lake ({', '.join(options)})"
 
 
 _idle: "defaultdict[str, deque[tuple[DuckDBPyConnection, int]]]" = defaultdict(lambda: deque(maxlen=2))

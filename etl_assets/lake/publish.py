@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etl_assets.lake.connection import LakeBusyError, read_lake, write_lake
+from etl_assets.lake.sql import literal
 from etl_assets.lake.tables import DISPATCH_REGION, TABLES, TIMESERIES_AGG, TIMESERIES_RAW, Table
 from etl_assets.lake.upsert import transaction
 from etl_assets.settings import Settings
@@ -134,7 +135,7 @@ def _publication(settings: Settings) -> tuple[int, datetime] | None:
     # Attached, because duckdb.connect hands a process that still holds the former file that one again.
     with duckdb.connect() as connection:
         try:
-            connection.execute(f"ATTACH {_quoted(settings.warehouse_path)} AS warehouse (READ_ONLY)")
+            connection.execute(f"ATTACH {literal(settings.warehouse_path)} AS warehouse (READ_ONLY)")
             row = connection.execute("SELECT snapshot_id, published_at FROM warehouse.ops.publication").fetchone()
         except duckdb.Error:
             return None
@@ -146,10 +147,6 @@ def lake_snapshot(connection: "DuckDBPyConnection") -> int:
     row = connection.execute("SELECT id FROM ducklake_current_snapshot('lake')").fetchone()
     assert row is not None  # noqa: S101 (DuckLake always has snapshot 0)
     return int(row[0])
-
-
-def _quoted(path: object) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _wal(path: Path) -> Path:
@@ -226,7 +223,7 @@ def rewrite_deletes(connection: "DuckDBPyConnection") -> int:
 
 def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Copied]) -> Publication:
     with read_lake(settings) as connection:
-        connection.execute(f"ATTACH {_quoted(draft)} AS warehouse")
+        connection.execute(f"ATTACH {literal(draft)} AS warehouse")
         try:
             snapshot = lake_snapshot(connection)
             with transaction(connection):
@@ -324,7 +321,7 @@ def _comment(connection: "DuckDBPyConnection", kind: str, comments: Mapping[str,
     kinds = [kind, *["COLUMN"] * (len(comments) - 1)]
     connection.execute(
         "; ".join(
-            f"COMMENT ON {of} {name} IS {_quoted(text)}"
+            f"COMMENT ON {of} {name} IS {literal(text)}"
             for of, (name, text) in zip(kinds, comments.items(), strict=True)
         )
     )
@@ -350,7 +347,7 @@ def _view(connection: "DuckDBPyConnection", table: Table, paths: Sequence[str]) 
     schema = ", ".join(
         f"{ids[c.name]}: {{name: '{c.name}', type: '{c.type}', default_value: NULL}}" for c in table.stored_columns
     )
-    listed = ", ".join(_quoted(path) for path in paths)
+    listed = ", ".join(literal(path) for path in paths)
     return f"SELECT {columns} FROM read_parquet([{listed}], schema = MAP {{{schema}}}, hive_partitioning = false)"
 
 

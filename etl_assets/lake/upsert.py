@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from etl_assets.lake.sql import literal, one_row
 from etl_assets.lake.tables import QUARANTINE, REVISIONS, Table
 
 if TYPE_CHECKING:
@@ -157,13 +158,13 @@ def _stage(
 
     Without repeated keys, the rule, it is a view: copying 100,000 rows of long names costs more than comparing them.
     """
-    sources = {name: _literal(constants[name]) if name in constants else name for name in carried}
+    sources = {name: literal(constants[name]) if name in constants else name for name in carried}
     columns = [f"CAST({source} AS {table.column(name).type}) AS {name}" for name, source in sources.items()]
     if table.time:
         columns.append(f"{MARKET_DAY_SQL[table.marks].format(time=sources[table.time])} AS market_day")
     selected, key = ", ".join(columns), ", ".join(table.key)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW staged_view AS SELECT {selected} FROM incoming")
-    [distinct] = _row(connection, f"SELECT count(DISTINCT hash({key})) FROM staged_view")
+    [distinct] = one_row(connection, f"SELECT count(DISTINCT hash({key})) FROM staged_view")
     if distinct == rows:
         return _Batch(table, carried, "staged_view", rows, _pruning(connection, table, "staged_view"))
     version = f"{table.version} DESC NULLS LAST, " if table.version in carried else ""
@@ -173,7 +174,7 @@ def _stage(
         FROM (SELECT *, row_number() OVER () AS batch_position FROM incoming)
         QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {version}batch_position DESC) = 1
     """)
-    [distinct] = _row(connection, "SELECT count(*) FROM staged_rows")
+    [distinct] = one_row(connection, "SELECT count(*) FROM staged_rows")
     return _Batch(table, carried, "staged_rows", distinct, _pruning(connection, table, "staged_rows"))
 
 
@@ -183,7 +184,7 @@ def _classify(connection: "DuckDBPyConnection", batch: _Batch, mode: Mode) -> tu
     if table.time and not connection.execute(f"SELECT 1 FROM {table.lake_name} WHERE {batch.where} LIMIT 1").fetchone():
         return batch.rows, 0
     differs = _differs(table, batch.carried, mode)
-    there, changed = _row(
+    there, changed = one_row(
         connection,
         f"""
         SELECT count(*), count(*) FILTER (WHERE {differs})
@@ -219,21 +220,17 @@ def _pruning(connection: "DuckDBPyConnection", table: Table, staged: str) -> str
     if not table.time:
         return "true"
     lists = ", ".join(f"list(DISTINCT {name})" for name in ("market_day", *table.also_by))
-    first, last, days, *others = _row(connection, f"SELECT min({table.time}), max({table.time}), {lists} FROM {staged}")
+    first, last, days, *others = one_row(
+        connection, f"SELECT min({table.time}), max({table.time}), {lists} FROM {staged}"
+    )
     conditions = [in_days(days)]
     for name, values in zip(table.also_by, others, strict=True):
-        conditions.append(f"{name} IN ({', '.join(_literal(value) for value in sorted(values))})")
+        conditions.append(f"{name} IN ({', '.join(literal(value) for value in sorted(values))})")
     if table.marks != "day":
         conditions.append(
             f"{table.time} BETWEEN TIMESTAMPTZ '{first.isoformat()}' AND TIMESTAMPTZ '{last.isoformat()}'"
         )
     return " AND ".join(conditions)
-
-
-def _literal(value: str | datetime) -> str:
-    if isinstance(value, datetime):
-        return f"TIMESTAMPTZ '{value.isoformat()}'"
-    return "'" + value.replace("'", "''") + "'"
 
 
 def in_days(days: Iterable[date], column: str = "market_day") -> str:
@@ -319,13 +316,6 @@ def _trace(connection: "DuckDBPyConnection", table: Table, compared: list[str], 
 
 def _has_source_file(table: Table) -> bool:
     return any(c.name == "source_file" for c in table.columns)
-
-
-def _row(connection: "DuckDBPyConnection", query: str) -> tuple[Any, ...]:
-    """The one row of an aggregate."""
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101 (an aggregate has one row)
-    return row
 
 
 def quarantine(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import and_, delete, func, or_, select
 
+from etl_assets.market_time import HOUR, hour_start
 from etl_assets.ops.database import begin, begin_alone, upsert_row
 from etl_assets.ops.state import clear_checkpoint, load_checkpoint, load_checkpoints, save_checkpoint
 from etl_assets.ops.tables import SITE_SYNC, SITE_WINDOWS
@@ -20,8 +21,6 @@ from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
-
-HOUR = timedelta(hours=1)
 
 COARSE_AFTER = timedelta(days=2)
 """The daily read of the last 24 hours puts an hour's row in place of twelve ticks' by itself; this is for the hours
@@ -124,7 +123,7 @@ def coarsen(settings: Settings, *, now: datetime) -> int:
     What ``complete_hours`` says stays the same. Lost is which part of the hour was read later than the rest: should
     such an hour be read again in parts, it may count as read earlier than it was, and never later.
     """
-    before = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - COARSE_AFTER
+    before = hour_start(now) - COARSE_AFTER
     with begin(settings) as connection:
         sites = connection.execute(select(_WINDOW.site_name).distinct()).scalars().all()
     return sum(_coarsen_site(settings, site, before) for site in sites)
@@ -242,7 +241,7 @@ def _hour_as_of(connection: "Connection", site: str, hour: datetime) -> datetime
 
 
 def _hours_touched(found: Iterable[SiteWindow]) -> set[datetime]:
-    return {hour for w in found for hour in _hours(_floor(w.start), _ceiling(w.end))}
+    return {hour for w in found for hour in _hours(hour_start(w.start), _ceiling(w.end))}
 
 
 def _hours(start: datetime, end: datetime) -> list[datetime]:
@@ -251,12 +250,8 @@ def _hours(start: datetime, end: datetime) -> list[datetime]:
     return [first + HOUR * n for n in range(max(0, (end - first) // HOUR))]
 
 
-def _floor(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
 def _ceiling(moment: datetime) -> datetime:
-    floor = _floor(moment)
+    floor = hour_start(moment)
     return floor if floor == moment else floor + HOUR
 
 

@@ -51,14 +51,14 @@ class SyncRun:
     unchanged: int
     inserted: int
     updated: int
-    missing_before: int
-    missing_after: int
-    files_read: int
-    files_refused: int
     requests_by_status: Mapping[str, int]
     retries: int
     bytes_received: int
     errors: tuple[str, ...]
+    missing_before: int = 0
+    missing_after: int = 0
+    files_read: int = 0
+    files_refused: int = 0
     sync_id: str = ""
     site_name: str = ""
     status: Status | None = None

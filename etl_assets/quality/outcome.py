@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+FIRST_OFFENDERS = 5
+"""Named in a check's metadata; its query has all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -28,7 +28,8 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl_assets.ace.aggregates import WIDTHS, has_readings
-from etl_assets.ace.derived import Value, literal, replace_slice, statement
+from etl_assets.ace.derived import replace_slice, statement
+from etl_assets.lake.sql import Value, literal
 from etl_assets.lake.tables import DATA_QUALITY, GAPS, TIMESERIES_AGG, TIMESERIES_RAW
 from etl_assets.lake.upsert import UpsertCounts
 from etl_assets.market_time import DAY, day_start

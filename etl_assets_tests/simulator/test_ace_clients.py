@@ -17,7 +17,6 @@ from etl_assets.simulator.app import SimulatorServer
 from etl_assets_tests.simulator.ace_reading import END, KEY, START, readings, rows
 from etl_assets_tests.simulator.reading import NOW
 
-pytest.importorskip("aceiot_models", reason="aceiot-models is not installed")
 COMMAND = Path(sysconfig.get_path("scripts")) / "aceiot-models-cli"
 
 if TYPE_CHECKING:
@@ -36,8 +35,6 @@ def vendor(server: SimulatorServer) -> Iterator["APIClient"]:
 
 
 def command(server: SimulatorServer, home: Path, *arguments: str) -> str:
-    if not COMMAND.exists():
-        pytest.skip("aceiot-models-cli is not installed")
     environment = {**os.environ, "ACEIOT_API_URL": server.ace_url, "ACEIOT_API_KEY": KEY, "HOME": str(home)}
     done = subprocess.run([COMMAND, *arguments], env=environment, cwd=home, capture_output=True, text=True, check=True)
     return done.stdout
