@@ -5,6 +5,7 @@ the field (``NEMWEB_URL`` sets ``nemweb_url``). Nothing else in the project read
 """
 
 import json
+import re
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,22 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
 """AEMO's front door answers the default agents of HTTP libraries with 403."""
+
+
+CRON_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+"""Lowest and highest number of minute, hour, day, month, weekday."""
+
+
+def _is_cron_field(field: str, bounds: tuple[int, int]) -> bool:
+    """Whether a field is ``*``, a number, a range, or some of them, each with a step where there is one."""
+    for part in field.split(","):
+        found = re.fullmatch(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?", part)
+        numbers = [int(number) for number in found.groups()[:2] if number] if found else []
+        if found is None or found[3] == "0" or not all(bounds[0] <= number <= bounds[1] for number in numbers):
+            return False
+        if numbers != sorted(numbers):
+            return False
+    return True
 
 
 class MixedDataError(RuntimeError):
@@ -30,6 +47,8 @@ class SiteSettings(BaseModel):
     name: str = Field(min_length=1, pattern=r"^[^|/\\\s]+$")
     time_zone: str = "Australia/Sydney"
     region_id: Literal["NSW1", "QLD1", "SA1", "TAS1", "VIC1"] = "NSW1"
+    power_points: tuple[str, ...] = ()
+    """Points whose readings, in kW, add up to the site's electricity demand; energy KPIs need them."""
 
     @field_validator("time_zone")
     @classmethod
@@ -96,7 +115,7 @@ class Settings(BaseSettings):
     ace_api_secret: SecretStr = Field(SecretStr(""), description="Accepted, never sent: ACE has no use for it.")
     sites: Annotated[tuple[SiteSettings, ...], NoDecode] = Field(
         (),
-        description='Sites to collect: names with commas, or JSON objects {"name", "time_zone", "region_id"}.',
+        description='Sites to collect: names, or objects {"name", "time_zone", "region_id", "power_points"}.',
     )
     sites_start: date = Field(date(2024, 1, 1), description="First market day that sites can be backfilled from.")
     configured_points: Annotated[frozenset[str], NoDecode] = Field(
@@ -135,6 +154,87 @@ class Settings(BaseSettings):
     metrics_webhook_url: SecretStr = Field(
         SecretStr(""), description="Where the metrics of each sync are posted as JSON; empty: nowhere."
     )
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="Which environment job records and webhooks name."
+    )
+    kpi_registry: str = Field(
+        "", description="Path or http address of a registry of KPIs (JSON), beside the built-in ones; empty: none."
+    )
+    kpi_built_in: bool = Field(True, description="Whether the built-in KPIs are there.")
+    kpi_cron: str = Field("0 12 * * *", description="When the daily KPI run starts, as cron in UTC.")
+    kpi_recompute_days: int = Field(
+        3, ge=0, description="Market days before the daily run's whose values are computed again; calls no workflow."
+    )
+    kpi_concurrency: int = Field(64, ge=1, description="KPIs worked on at once in one run.")
+    kpi_sql_timeout: timedelta = Field(
+        timedelta(seconds=30), gt=timedelta(), description="Longest time of one KPI's query."
+    )
+    kpi_sql_memory: str = Field(
+        "1GB", pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$", description="Memory that the queries of a run may take together."
+    )
+    n8n_api_key: SecretStr = Field(SecretStr(""), description="Sent to KPI webhooks as the header X-N8N-API-KEY.")
+    kpi_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs the body of KPI webhooks (HMAC-SHA256, header X-Signature-256)."
+    )
+    kpi_webhook_timeout: timedelta = Field(
+        timedelta(seconds=30), gt=timedelta(), description="Longest wait for a webhook's answer."
+    )
+    kpi_webhook_retries: int = Field(2, ge=0, description="Further tries after a webhook that failed.")
+    kpi_webhook_backoff: float = Field(
+        1.0, ge=0, description="Seconds before a webhook's first further try; doubles each time."
+    )
+    kpi_breaker_failures: int = Field(
+        5, ge=1, description="Calls in a row without an answer after which a webhook's host is left alone."
+    )
+    kpi_breaker_pause: timedelta = Field(
+        timedelta(minutes=1), gt=timedelta(), description="How long such a host is left alone before it is tried again."
+    )
+    kpi_report_timeout: timedelta = Field(
+        timedelta(hours=6),
+        gt=timedelta(),
+        description="How long a workflow that reports back may take; then its KPI has failed.",
+    )
+
+    client_ids: SecretStr = Field(
+        SecretStr(""),
+        description='Clients of the API: ids with commas, or JSON array of ids or objects {"id", "secret", "scopes"}.',
+    )
+    signing_keys: SecretStr = Field(
+        SecretStr(""),
+        description="JSON array of keys, JWK or PEM; the newest signs, all verify. See `etl-assets keys new`.",
+    )
+    token_issuer: str = Field("etl-assets", min_length=1, description="Issuer (iss) that tokens name.")
+    token_audience: str = Field("etl-assets-api", min_length=1, description="Audience (aud) that tokens name.")
+    access_token_life: timedelta = Field(timedelta(minutes=15), description="How long an access token is good.")
+    refresh_token_life: timedelta = Field(timedelta(days=30), description="How long a refresh token is good.")
+    rate_limit_client: str = Field("600/minute", description="Requests of one client of the API.")
+    rate_limit_address: str = Field("1200/minute", description="Requests to the API from one address.")
+    rate_limit_token: str = Field("20/minute", description="Requests for tokens from one address.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Web pages that may call the API: origins with commas, such as https://example.com."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses whose X-Forwarded-For is believed, with commas; empty: none."
+    )
+    max_body_bytes: int = Field(65_536, ge=1, description="Largest body that the API takes.")
+    max_query_bytes: int = Field(16_384, ge=1, description="Longest path with query that the API takes.")
+
+    small_threshold: int = Field(1_000, ge=1, description="Requests for fewer samples are answered without the cache.")
+    large_threshold: int = Field(100_000, ge=1, description="Requests for more samples become jobs.")
+    direct_timeout: timedelta = Field(timedelta(seconds=30), description="Longest time of a request's query.")
+    cache_timeout: timedelta = Field(timedelta(seconds=5), description="Longest look into the cache.")
+    cache_ttl: timedelta = Field(
+        timedelta(hours=1), description="How long a cached result is good, if nothing changes."
+    )
+    cache_max_age: timedelta = Field(timedelta(days=1), description="Cached results older than this are removed.")
+    cache_compression: bool = Field(True, description="Whether cached results are compressed.")
+    cache_max_bytes: int = Field(2_000_000_000, ge=0, description="Size of the cache; the least used goes first.")
+    job_batch_points: int = Field(50, ge=1, description="Points that a job reads at once.")
+    job_retries: int = Field(3, ge=0, description="Further tries of a job that failed.")
+    job_retry_delay: timedelta = Field(timedelta(seconds=1), description="Wait before a job's next try; doubles.")
+    job_result_life: timedelta = Field(timedelta(days=7), description="How long a job's result can be fetched.")
+    request_retention: timedelta = Field(timedelta(days=30), description="How long records of requests are kept.")
 
     raw_retention: timedelta = Field(timedelta(days=90), description="Raw readings older than this are archived.")
     archive_data: str = Field(
@@ -208,6 +308,20 @@ class Settings(BaseSettings):
             raise ValueError(f"names {', '.join(twice)} more than once")
         return tuple(found)
 
+    @field_validator("kpi_cron")
+    @classmethod
+    def _is_a_cron(cls, value: str) -> str:
+        fields = value.split()
+        if len(fields) != len(CRON_FIELDS) or not all(map(_is_cron_field, fields, CRON_FIELDS)):
+            raise ValueError(f"{value!r} is no cron of minute, hour, day, month and weekday, such as 0 12 * * *")
+        return value
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _are_listed(cls, value: object) -> object:
+        """``a, b`` as a tuple."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
     @field_validator("configured_points", mode="before")
     @classmethod
     def _are_points(cls, value: object) -> object:
@@ -276,6 +390,16 @@ class Settings(BaseSettings):
         if "://" in self.archive_data:
             return self.archive_data.rstrip("/")
         return str((Path(self.archive_data) if self.archive_data else self.etl_data / "archive").absolute())
+
+    @property
+    def kpi_folder(self) -> Path:
+        """Folder of the registry's last good copy."""
+        return self.etl_data / "kpi"
+
+    @property
+    def api_folder(self) -> Path:
+        """Folder of the API's own files: keys that it made, cached results, results of jobs."""
+        return self.etl_data / "api"
 
     @property
     def warehouse_path(self) -> Path:

@@ -33,7 +33,7 @@ def in_env_example() -> dict[str, tuple[str, str]]:
 def in_readme() -> dict[str, tuple[str, str]]:
     """The same from README's settings table; ``empty`` is written out there."""
     section = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", section, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \| (.*) \|$", section, re.MULTILINE)
     return {name: ("" if default == "empty" else default.strip("`"), said) for name, default, said in rows}
 
 
@@ -176,3 +176,31 @@ def test_data_is_the_simulators_where_it_was_asked_for_or_where_the_demo_filled_
         (tmp_path / "SIMULATED").touch()
 
     assert Settings(_env_file=None, etl_data=tmp_path, etl_source=source).is_demo is expected
+
+
+@pytest.mark.parametrize("cron", ["0 12 * * *", "*/5 * * * *", "1-59/5 0,12 1-15 * 1-5", "30 23 31 12 7"])
+def test_a_cron_of_five_fields_is_taken(cron: str) -> None:
+    assert Settings(_env_file=None, kpi_cron=cron).kpi_cron == cron
+
+
+@pytest.mark.parametrize(
+    "cron",
+    ["0 12 * *", "61 12 * * *", "0 24 * * *", "0 12 0 * *", "0 12 * 13 *", "5-1 * * * *", "*/0 * * * *", "daily"],
+)
+def test_a_cron_that_dagster_would_refuse_is_refused_by_its_name_and_not_when_all_definitions_load(cron: str) -> None:
+    with pytest.raises(ValidationError, match="is no cron of minute, hour, day, month and weekday"):
+        Settings(_env_file=None, kpi_cron=cron)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kpi_sql_memory", "abc"),
+        ("kpi_webhook_timeout", "PT0S"),
+        ("kpi_sql_timeout", "-PT1S"),
+        ("kpi_report_timeout", "PT0S"),
+    ],
+)
+def test_a_limit_of_kpis_that_limits_nothing_or_everything_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings(_env_file=None, **{name: value})

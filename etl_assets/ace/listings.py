@@ -1,5 +1,6 @@
 """The lists of an account: which sites there are, and which points a site has."""
 
+import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,7 @@ def _store_site(settings: Settings, client: "AceClient", site: SiteSettings, now
         "archived": described.get("archived") if isinstance(described.get("archived"), bool) else None,
         "time_zone": site.time_zone,
         "region_id": site.region_id,
+        "power_points": json.dumps(site.power_points),
         "first_seen": now,
         "last_seen": now,
     }

@@ -388,6 +388,11 @@ SITES = Table(
         Column("archived", "BOOLEAN", "Whether the account has put the site away."),
         Column("time_zone", "VARCHAR", "IANA zone of the site, from SITES."),
         Column("region_id", "VARCHAR", "NEM region whose price the site pays, from SITES."),
+        Column(
+            "power_points",
+            "VARCHAR",
+            "Points whose readings in kW add up to the site's electricity demand, as a JSON array, from SITES.",
+        ),
         *_SEEN,
     ),
     key=("site_name",),
@@ -525,6 +530,25 @@ DATA_QUALITY = Table(
     sort=("point_name",),
 )
 
+KPI_VALUES = Table(
+    schema="kpi",
+    name="kpi_values",
+    comment="Value of a KPI for a market day, one row an entity where the KPI has several.",
+    columns=(
+        Column("kpi_id", "VARCHAR", "KPI, as the registry names it."),
+        Column("date", "DATE", "Market day in NEM time (UTC+10) that the value is of."),
+        Column("entity", "VARCHAR", "Region, site, interconnector or source; empty where the KPI has one number."),
+        Column("value", "DOUBLE", "Value, in the unit beside it; null where the day has no data for it."),
+        Column("unit", "VARCHAR", "Unit of the value, as the registry says."),
+        Column("threshold_status", "VARCHAR", "within, above or below its thresholds; none without; no_data."),
+        Column("source", "VARCHAR", "sql: computed here; report: a workflow reported it.", provenance=True),
+        Column("trace_id", "VARCHAR", "Job that asked for it; empty outside daily runs.", provenance=True),
+        Column("computed_at", _TIMES, "When it was computed or reported.", provenance=True),
+    ),
+    key=("kpi_id", "date", "entity"),
+    published="copy",
+)
+
 ACE_TABLES = (SITES, POINTS, TIMESERIES_RAW, WEATHER_RAW, TIMESERIES_AGG, QUERY_METADATA, DATA_QUALITY)
 
 AEMO_TABLES = (
@@ -536,4 +560,4 @@ AEMO_TABLES = (
     ROOFTOP_PV,
     REGION_FORECAST,
 )
-TABLES: tuple[Table, ...] = (*AEMO_TABLES, *ACE_TABLES, REVISIONS, GAPS, QUARANTINE)
+TABLES: tuple[Table, ...] = (*AEMO_TABLES, *ACE_TABLES, KPI_VALUES, REVISIONS, GAPS, QUARANTINE)
