@@ -5,14 +5,16 @@ Not here: what an answer means. That is the business of the module that asked. H
 ``HttpPolicy``; AEMO's is the default.
 
 An answer counts as received when its body was read to the end: a cut body is a transport error, and retried.
-Addresses in errors and log lines carry neither query values nor credentials.
+Addresses in errors and log lines carry neither query values nor credentials, nor, where the policy says so, a path.
 """
 
 import logging
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self, cast
@@ -20,6 +22,7 @@ from typing import Any, Self, cast
 import httpx
 from httpx_retries import Retry, RetryTransport
 
+from etl_assets.http_deadline import ended_after
 from etl_assets.settings import Settings
 
 RETRIED_STATUSES = (403, 408, 429, 500, 502, 503, 504)
@@ -41,19 +44,25 @@ MAX_BODY_BYTES = 1 << 30
 """The largest file read whole (a month of unit SCADA) is some 60 MB; 1 GiB is an accident or an attack."""
 
 
+UNSENDABLE = "The request's headers cannot be sent"
+
+
 class SourceError(Exception):
     """A source did not give what was asked of it: what happened, where, and what to do.
 
     ``url`` is free of query values and credentials; ``status`` is None where no answer came. ``body`` is the
-    beginning of a refusal's body, which the message leaves out: a source may echo what it was sent.
+    beginning of a refusal's body, which the message leaves out: a source may echo what it was sent. ``outcomes`` are
+    those of all tries, as ``HttpStats`` names them; empty where none went out.
     """
 
     hint = "Look at the address and headers in the settings."
 
     def __init__(self, problem: str, url: str, status: int | None = None, hint: str = "") -> None:
+        self.problem = problem
         self.url = shown(url)
         self.status = status
         self.body = ""
+        self.outcomes: tuple[str, ...] = ()
         self.hint = hint or self.hint
         super().__init__(f"{problem}: {self.url}. {self.hint}")
 
@@ -94,6 +103,7 @@ class Expect(StrEnum):
     CSV = "CSV text"
     JSON = "JSON"
     HTML = "an HTML page"
+    NO_PAGE = "anything but an HTML page"
 
     def met_by(self, body: bytes) -> bool:
         """Whether the first bytes are of this kind. An empty body is neither a zip, CSV, nor a page."""
@@ -107,6 +117,8 @@ class Expect(StrEnum):
                 return not start.startswith(b"<")
             case Expect.HTML:
                 return start.startswith(b"<")
+            case Expect.NO_PAGE:
+                return not (start.startswith(b"<") and re.search(rb"<(!doctype\s+)?html", start, re.IGNORECASE))
         return True
 
 
@@ -168,6 +180,9 @@ class HttpPolicy:
     ``timeout`` in seconds is the longest silence; a body may take ``patience`` of them in all. ``before_try`` is
     called ahead of every request that goes out, also a repeated one: it may wait, or raise. ``is_whole`` says of an
     unencoded body whether it looks complete; one that does not counts as cut.
+
+    ``longest_try`` in seconds ends a try whatever trickles in: ``timeout`` and ``patience`` never end an answer whose
+    headers drip. Connections are not kept then. ``path_is_secret`` keeps an address's path out of errors and logs.
     """
 
     retry: Retry
@@ -177,6 +192,10 @@ class HttpPolicy:
     patience: int = BODY_PATIENCE
     before_try: Callable[[], None] = _nothing
     is_whole: Callable[[bytes], bool] = _whatever
+    max_body_bytes: int = MAX_BODY_BYTES
+    longest_try: float | None = None
+    follows_redirects: bool = True
+    path_is_secret: bool = False
 
 
 def market_policy(settings: Settings) -> HttpPolicy:
@@ -205,14 +224,16 @@ class HttpClient:
         policy = policy or market_policy(settings)
         self.stats = HttpStats()
         self._retry = policy.retry
-        limits = httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=policy.concurrency)
+        self._path_is_secret = policy.path_is_secret
+        kept = policy.concurrency if policy.longest_try is None else 0
+        limits = httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=kept)
         whole = _WholeBodies(transport or httpx.HTTPTransport(limits=limits), self.stats, policy)
         self._client = httpx.Client(
             transport=RetryTransport(transport=whole, retry=self._retry),
             # Waiting for a free connection is not a fault of the source: no time-out on the pool.
             timeout=httpx.Timeout(policy.timeout, connect=min(policy.timeout, CONNECT_PATIENCE_S), pool=None),
             headers=dict(policy.headers),
-            follow_redirects=True,
+            follow_redirects=policy.follows_redirects,
         )
         for name in ("httpx", "httpx_retries.transport"):
             logging.getLogger(name).addFilter(_hide_queries)
@@ -238,7 +259,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Fetch an address. Raises a ``SourceError`` where the answer is not of the expected kind."""
-        return self._ask(self._client.build_request("GET", url, params=params, headers=headers), expect)
+        return self._ask(self._request("GET", url, params=params, headers=headers), expect)
 
     def post(
         self,
@@ -249,18 +270,55 @@ class HttpClient:
         repeatable: bool = False,
     ) -> Answer:
         """Send JSON, expect JSON. Retried only where the caller says that repeating it does no harm."""
-        extensions = {"retry": self._retry.copy_with(allowed_methods=["POST"])} if repeatable else {}
-        request = self._client.build_request("POST", url, json=json, headers=headers, extensions=extensions)
+        request = self._request("POST", url, json=json, headers=headers, extensions=self._again(repeatable))
         return self._ask(request, Expect.JSON)
 
+    def post_bytes(
+        self,
+        url: str,
+        body: bytes,
+        expect: Expect = Expect.ANY,
+        *,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> Answer:
+        """Send exactly these bytes; ``headers`` say what they are. Retried as ``post``."""
+        request = self._request("POST", url, content=body, headers=headers, extensions=self._again(repeatable))
+        return self._ask(request, expect)
+
+    def _again(self, repeatable: bool) -> dict[str, Any]:
+        return {"retry": self._retry.copy_with(allowed_methods=["POST"])} if repeatable else {}
+
+    def _request(self, method: str, url: str, **parts: Any) -> httpx.Request:  # noqa: ANN401 - httpx's own
+        try:
+            return self._client.build_request(method, url, **parts)
+        except UnicodeEncodeError:
+            raise SourceError(UNSENDABLE, self._named(url)) from None
+
+    def _named(self, url: str) -> str:
+        return origin(url) if self._path_is_secret else url
+
     def _ask(self, request: httpx.Request, expect: Expect) -> Answer:
-        url = str(request.url)
         outcomes: list[str] = request.extensions.setdefault("outcomes", [])
+        unlogged = _unlogged.set(self._path_is_secret)
+        try:
+            return self._answer(request, expect, outcomes)
+        except SourceError as error:
+            error.outcomes = tuple(outcomes)
+            raise
+        finally:
+            _unlogged.reset(unlogged)
+
+    def _answer(self, request: httpx.Request, expect: Expect, outcomes: list[str]) -> Answer:
+        url = self._named(str(request.url))
         try:
             response = self._client.send(request)
         except httpx.LocalProtocolError:
             # Its text may quote a header's value, which may be a secret.
-            raise SourceError("The request's headers cannot be sent", url) from None
+            raise SourceError(UNSENDABLE, url) from None
+        except UnicodeError:
+            # What the standard library says of a name with a part of more than 63 characters.
+            raise SourceError("The host's name cannot be looked up", url) from None
         except (httpx.DecodingError, httpx.TooManyRedirects) as error:
             raise Unintelligible(f"Unreadable answer ({type(error).__name__})", url) from error
         except httpx.HTTPError as error:
@@ -281,6 +339,12 @@ def shown(url: str) -> str:
         return url.partition("?")[0]
     bare = str(parts.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("?")
     return f"{bare}?…" if parts.query else bare
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of an address. Raises ``httpx.InvalidURL`` for what is none."""
+    parts = httpx.URL(url)
+    return f"{parts.scheme}://{parts.netloc.decode()}"
 
 
 def _refusal(response: httpx.Response, url: str, retry: Retry) -> SourceError:
@@ -319,11 +383,12 @@ class _WholeBodies(httpx.BaseTransport):
         started = time.monotonic()
         outcome, body = "network", b""
         try:
-            response = self._inner.handle_request(request)
-            try:
-                body = self._body(request, response, started + self._patience)
-            finally:
-                response.close()
+            with ended_after(self._policy.longest_try, request):
+                response = self._inner.handle_request(request)
+                try:
+                    body = self._body(request, response, started + self._patience)
+                finally:
+                    response.close()
             outcome = str(response.status_code)
         except httpx.TimeoutException:
             outcome = "timeout"
@@ -333,7 +398,7 @@ class _WholeBodies(httpx.BaseTransport):
             self._stats.count(outcome, len(body), time.monotonic() - started, again=again)
         return httpx.Response(
             response.status_code,
-            headers=response.headers,
+            headers=_as_asked(request, response),
             stream=httpx.ByteStream(body),
             extensions={k: v for k, v in response.extensions.items() if k != "network_stream"},
         )
@@ -346,8 +411,8 @@ class _WholeBodies(httpx.BaseTransport):
             size += len(part)
             if time.monotonic() > deadline:
                 raise httpx.ReadTimeout(f"body not complete after {self._patience:g} s", request=request)
-            if size > MAX_BODY_BYTES:
-                raise httpx.DecodingError(f"body larger than {MAX_BODY_BYTES} bytes", request=request)
+            if size > self._policy.max_body_bytes:
+                raise httpx.DecodingError(f"body larger than {self._policy.max_body_bytes} bytes", request=request)
         promised = response.headers.get("Content-Length")
         if promised is not None and request.method != "HEAD" and promised.isdigit() and size != int(promised):
             raise httpx.RemoteProtocolError(f"body cut: {size} of {promised} bytes", request=request)
@@ -361,8 +426,22 @@ class _WholeBodies(httpx.BaseTransport):
         self._inner.close()
 
 
+def _as_asked(request: httpx.Request, response: httpx.Response) -> httpx.Headers:
+    """The answer's headers; who asked for no encoding gets the bytes as they came: unpacked, 1 MB may be 1 GB."""
+    headers = response.headers.copy()
+    if request.headers.get("Accept-Encoding") == "identity":
+        headers.pop("Content-Encoding", None)
+    return headers
+
+
+_unlogged: ContextVar[bool] = ContextVar("_unlogged", default=False)
+"""Whether the libraries below are to say nothing of the request at hand, whose path is a secret."""
+
+
 def _hide_queries(record: logging.LogRecord) -> bool:
     """Log filter for the libraries below, which write whole addresses."""
+    if _unlogged.get():
+        return False
     if isinstance(record.args, tuple):
         record.args = tuple(_without_query(argument) for argument in record.args)
     return True

@@ -1,11 +1,13 @@
 """The HTTP client against a real server on the loopback interface."""
 
+import gzip
 import logging
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import httpx_retries.retry
 import pytest
 
@@ -14,10 +16,12 @@ from etl_assets.http import (
     Blocked,
     Expect,
     HttpClient,
+    HttpPolicy,
     NotThere,
     SourceError,
     Unavailable,
     Unintelligible,
+    origin,
 )
 from etl_assets.settings import Settings
 
@@ -88,6 +92,14 @@ def http() -> Iterator[HttpClient]:
 
 def settings(**changes: object) -> Settings:
     return Settings(_env_file=None, **{"http_backoff": 0, "http_retries": 2} | changes)
+
+
+def asked(**changes: object) -> HttpClient:
+    """A client whose policy differs from the market's in these."""
+    policy = HttpPolicy(
+        **{"retry": httpx_retries.Retry(total=0), "timeout": 30, "concurrency": 4, "headers": {}} | changes
+    )
+    return HttpClient(settings(), policy=policy)
 
 
 def test_an_answer_comes_with_its_body_and_is_counted(server: Script, http: HttpClient) -> None:
@@ -300,3 +312,117 @@ def test_threads_share_a_client_and_its_counters(server: Script, http: HttpClien
 
     assert http.stats.snapshot().requests_by_status == {"200": 16}
     assert http.stats.snapshot().bytes == 64
+
+
+def test_bytes_are_sent_as_they_are(server: Script, http: HttpClient) -> None:
+    body = '{"name":"Zähler",  "n": 1}'.encode()
+
+    http.post_bytes(server.url, body, headers={"Content-Type": "application/json"})
+
+    command, _, headers, sent = server.seen[0]
+    assert (command, headers["Content-Type"], sent) == ("POST", "application/json", body)
+
+
+def test_bytes_are_repeated_only_where_that_is_safe(server: Script, http: HttpClient) -> None:
+    server.answers = [(503, {}, b"")]
+
+    with pytest.raises(Unavailable):
+        http.post_bytes(server.url, b"x")
+    with pytest.raises(Unavailable):
+        http.post_bytes(server.url, b"x", repeatable=True)
+
+    assert len(server.seen) == 1 + 3
+
+
+@pytest.mark.parametrize(
+    "body", [b"<!DOCTYPE html><html>", b"\n<HTML lang=en>", b"<!-- down --><html>", b'<?xml version="1.0"?><html>']
+)
+def test_where_no_page_is_expected_one_is_unintelligible(server: Script, http: HttpClient, body: bytes) -> None:
+    server.answers = [(200, {}, body)]
+
+    with pytest.raises(Unintelligible, match="Expected anything but an HTML page"):
+        http.get(server.url, Expect.NO_PAGE)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"started", b"<ok/>", b"see <html> for more"])
+def test_where_no_page_is_expected_anything_else_will_do(server: Script, http: HttpClient, body: bytes) -> None:
+    server.answers = [(200, {}, body)]
+
+    assert http.get(server.url, Expect.NO_PAGE).body == body
+
+
+def test_an_error_tells_what_its_tries_ended_with(server: Script, http: HttpClient) -> None:
+    server.answers = [(503, {}, b""), (0, {}, b""), (500, {}, b"")]
+
+    with pytest.raises(Unavailable) as caught:
+        http.get(server.url)
+
+    assert caught.value.outcomes == ("503", "network", "500")
+
+
+def test_a_policy_may_follow_no_redirect(server: Script) -> None:
+    server.answers = [(302, {"Location": "/there"}, b""), OK]
+
+    with asked(follows_redirects=False) as http, pytest.raises(SourceError) as caught:
+        http.get(f"{server.url}/here")
+
+    assert (caught.value.status, len(server.seen)) == (302, 1)
+
+
+def test_a_body_larger_than_the_policy_allows_is_not_read_to_its_end(server: Script) -> None:
+    server.answers = [(200, {}, b"x" * 1001)]
+
+    with asked(max_body_bytes=1000) as http, pytest.raises(Unintelligible):
+        http.get(server.url)
+
+
+def test_who_asks_for_no_encoding_gets_the_bytes_as_they_came(server: Script) -> None:
+    packed = gzip.compress(b"0" * 100_000)
+    server.answers = [(200, {"Content-Encoding": "gzip"}, packed)]
+
+    with asked(headers={"Accept-Encoding": "identity"}) as http:
+        assert http.get(server.url).body == packed
+
+
+def test_a_secret_path_is_neither_in_errors_nor_in_logs(server: Script, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.answers = [(500, {}, b""), OK]
+
+    with asked(path_is_secret=True) as http:
+        with pytest.raises(Unavailable) as caught:
+            http.post_bytes(f"{server.url}/sesame", b"")
+        http.get(f"{server.url}/sesame")
+
+    assert [seen[1] for seen in server.seen] == ["/sesame", "/sesame"]
+    assert caught.value.url == server.url
+    assert "sesame" not in str(caught.value) + caplog.text
+
+
+def test_other_clients_are_logged_as_before(server: Script, http: HttpClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    with asked(path_is_secret=True) as secretive:
+        secretive.get(server.url)
+    http.get(f"{server.url}/plain")
+
+    assert "/plain" in caplog.text
+
+
+def test_a_header_that_is_not_ascii_is_not_quoted(server: Script, http: HttpClient) -> None:
+    with pytest.raises(SourceError, match="headers cannot be sent") as caught:
+        http.post_bytes(server.url, b"", headers={"Authorization": "sésame"})
+
+    assert "sésame" not in str(caught.value)
+    assert caught.value.outcomes == ()
+
+
+def test_a_host_whose_name_is_none_is_said_so(http: HttpClient) -> None:
+    with pytest.raises(SourceError, match="host's name cannot be looked up"):
+        http.get(f"http://{'a' * 64}.example/")
+
+
+def test_an_origin_is_scheme_host_and_port() -> None:
+    assert origin("HTTPS://anna:secret@N8n.Example:8443/webhook/a?b=c#d") == "https://n8n.example:8443"
+    assert origin("http://n8n.example:80/") == "http://n8n.example"
+    with pytest.raises(httpx.InvalidURL):
+        origin("http://[::1/")

@@ -82,6 +82,11 @@ class Layout:
         """A point's place by its name."""
         return {name: number for number, name in enumerate(self.names)}
 
+    def power_points(self, count: int) -> list[str]:
+        """Names of the first power readings, in kW, that are collected and give readings."""
+        steady = (self.kinds == Kind.POWER) & self.enabled & self.reads
+        return [self.names[number] for number in np.flatnonzero(steady)[:count]]
+
     def _name(self, number: int) -> str:
         device, place = divmod(number, _DEVICE_POINTS)
         address = f"10.0.{device // 200}.{device % 200 + 1}-{100 + device}"

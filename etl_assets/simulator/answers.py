@@ -18,6 +18,8 @@ class Answer:
     """Seconds the server waits before it answers."""
     cut: bool = False
     """Whether the connection closes in the middle of the body."""
+    hung_up: bool = False
+    """Whether the connection closes without any answer."""
 
 
 def error_page(status: int, title: str, headers: dict[str, str] | None = None) -> Answer:

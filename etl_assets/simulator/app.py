@@ -1,7 +1,8 @@
 """The simulator over HTTP: an application, a server in a thread for tests, a blocking one for the CLI.
 
-Besides the operator's own paths and ACE's (``/api``, ``/v1``) there is ``/_control``: faults (GET, POST, DELETE),
-time (GET, POST) and requests (GET). A fault can also be put on one request by the query parameter ``?fault=NAME``.
+Besides the operator's own paths, ACE's (``/api``, ``/v1``), KPIs' webhooks (``/webhook``) and their registry there is
+``/_control``: faults (GET, POST, DELETE), time (GET, POST), webhooks (GET, POST, DELETE) and requests (GET). A fault
+can also be put on one request by the query parameter ``?fault=NAME``.
 """
 
 import socket
@@ -30,6 +31,7 @@ from etl_assets.simulator.ace_world import AceWorld
 from etl_assets.simulator.answers import Answer
 from etl_assets.simulator.faults import FaultBoard, UnknownFaultError
 from etl_assets.simulator.service import Simulator
+from etl_assets.simulator.webhooks import Webhooks, is_webhook
 
 REQUESTS_KEPT = 10_000
 _HOLD_STEP = 0.05
@@ -44,6 +46,7 @@ class LoggedRequest:
     path: str
     """Decoded; as it was sent for requests to ACE, where ``%2F`` is a part of a name."""
     status: int
+    """0 where the connection was closed without an answer."""
     query: str = ""
     """Of requests to ACE only: the query as it was sent."""
 
@@ -57,6 +60,8 @@ class _Switchboard:
     released: Event = field(default_factory=Event)
     held: int = 0
     """Answers that were held so far."""
+    hang_up: Callable[[object], None] = lambda _: None
+    """Closes the connection of a client, given as (host, port)."""
 
 
 class _CutResponse(Response):
@@ -67,6 +72,20 @@ class _CutResponse(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         half = bytes(self.body[: len(self.body) // 2])
         await send({"type": "http.response.body", "body": half, "more_body": True})
+
+
+class _NoResponse(Response):
+    """Sends nothing: the connection is closed."""
+
+    def __init__(self, hang_up: Callable[[object], None]) -> None:
+        super().__init__(status_code=0)
+        self._hang_up = hang_up
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
+        """Close, and wait until the server knows: it answers 500 for a request left without an answer."""
+        self._hang_up(scope["client"])
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 def create_app(simulator: Simulator) -> Starlette:
@@ -107,7 +126,7 @@ async def _serve(board: _Switchboard, request: Request) -> Response:
         if fault is not None:
             board.simulator.faults.switch_off(fault)
     await _hold(board, answer.hold)
-    response = _response(answer, request.headers.get("if-none-match"))
+    response = _response(board, answer, request.headers.get("if-none-match"))
     board.requests.append(_logged(request, response.status_code))
     return response
 
@@ -123,6 +142,8 @@ def _answer(simulator: Simulator, request: Request, body: bytes) -> Answer:
         key = request.headers.get("authorization")
         return simulator.ace.answer(AceRequest(request.method, raw_path, query, key, body))
     path: str = request.scope["path"]
+    if is_webhook(path):
+        return simulator.webhooks.answer(request.method, path, request.headers, body)
     return simulator.answer(request.method, path, body=body, root=str(request.base_url).rstrip("/"))
 
 
@@ -146,7 +167,9 @@ async def _hold(board: _Switchboard, seconds: float) -> None:
         await anyio.sleep(_HOLD_STEP)
 
 
-def _response(answer: Answer, known_tag: str | None) -> Response:
+def _response(board: _Switchboard, answer: Answer, known_tag: str | None) -> Response:
+    if answer.hung_up:
+        return _NoResponse(board.hang_up)
     if known_tag is not None and known_tag == answer.headers.get("ETag"):
         return Response(status_code=304, headers=answer.headers)
     kind = _CutResponse if answer.cut else Response
@@ -156,23 +179,32 @@ def _response(answer: Answer, known_tag: str | None) -> Response:
 async def _control(board: _Switchboard, request: Request) -> Response:
     values: dict[str, Any] = await request.json() if request.method == "POST" else {}
     match request.path_params["thing"], request.method:
-        case "faults", "GET":
+        case "faults" | "time", "GET":
             pass
         case "faults", "POST":
             switch_on(board.simulator.faults, values)
         case "faults", "DELETE":
             board.simulator.faults.switch_off(request.query_params.get("name"))
-        case "time", "GET":
-            pass
         case "time", "POST":
             _set_time(board.simulator, values)
         case "requests", "GET":
             return JSONResponse([asdict(logged) for logged in board.requests])
+        case "webhooks", method:
+            return _control_webhooks(board.simulator.webhooks, method, values)
         case _:
-            return JSONResponse({"error": "Known: faults, time, requests."}, 404)
+            return JSONResponse({"error": "Known: faults, time, webhooks, requests."}, 404)
     if request.path_params["thing"] == "time":
         return JSONResponse({"now": board.simulator.clock().isoformat()})
     return JSONResponse([fault.describe() for fault in board.simulator.faults.on()])
+
+
+def _control_webhooks(webhooks: Webhooks, method: str, values: Mapping[str, Any]) -> Response:
+    """The calls so far, after what was asked: POST sets rules of a receiver, DELETE forgets the calls."""
+    if method == "POST":
+        webhooks.configure(**values)
+    if method == "DELETE":
+        webhooks.forget()
+    return JSONResponse([call.describe() for call in webhooks.calls()])
 
 
 def switch_on(board: FaultBoard, values: Mapping[str, Any]) -> None:
@@ -217,7 +249,7 @@ class SimulatorServer:
         self.simulator = simulator or Simulator(seed, now, ace=ace)
         self._board = _Switchboard(self.simulator)
         self._socket = socket.socket()
-        self._server = uvicorn.Server(_config(self._board))
+        self._server = _server(self._board)
         self._thread = Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self.url = ""
 
@@ -242,13 +274,18 @@ class SimulatorServer:
         return self.simulator.faults
 
     @property
+    def webhooks(self) -> Webhooks:
+        """The receivers of KPIs' webhooks, and the calls that reached them."""
+        return self.simulator.webhooks
+
+    @property
     def requests(self) -> list[LoggedRequest]:
         """The requests answered so far, oldest first; control requests are not among them."""
         return list(self._board.requests)
 
     @property
     def held(self) -> int:
-        """How many answers have been held back (``time_out``) so far."""
+        """How many answers have been held back (``time_out``, ``slow_webhook``) so far."""
         return self._board.held
 
     def set_time(self, now: datetime) -> None:
@@ -289,16 +326,16 @@ def serve(host: str, port: int, seed: int = 1, start: datetime | None = None, *,
     """
     offset = start - utc_now() if start else timedelta()
     board = _Switchboard(Simulator(seed, lambda: utc_now() + offset, ace=ace))
-    server = uvicorn.Server(_config(board, host, port))
+    server = _server(board, host, port)
     try:
         server.run()
     except KeyboardInterrupt:
         return
 
 
-def _config(board: _Switchboard, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+def _server(board: _Switchboard, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
     """Quiet: no log configuration, no access log, and nothing but what is fatal."""
-    return uvicorn.Config(
+    config = uvicorn.Config(
         _application(board),
         host=host,
         port=port,
@@ -308,3 +345,12 @@ def _config(board: _Switchboard, host: str = "127.0.0.1", port: int = 0) -> uvic
         lifespan="off",
         timeout_graceful_shutdown=2,
     )
+    server = uvicorn.Server(config)
+
+    def hang_up(client: object) -> None:
+        for connection in list(server.server_state.connections):
+            if getattr(connection, "client", None) == client:
+                connection.transport.close()
+
+    board.hang_up = hang_up
+    return server

@@ -27,6 +27,8 @@ class Scope(StrEnum):
     """What has been published at all."""
     ACE = "ace"
     """An answer of the ACE API."""
+    WEBHOOK = "webhook"
+    """An answer of a workflow's webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ _FILES = "*.zip"
 _REPORT = "*/report/5MIN"
 _ACE_PAGES = "*/timeseries/paginated"
 _ACE_SITES = "*/sites/*"
+_WEBHOOKS = "/webhook/*"
 _KINDS = (
     FaultKind("too_many_requests", Scope.ANSWER, "429 with `Retry-After: 1`."),
     FaultKind("too_many_requests_silent", Scope.ANSWER, "429 without Retry-After."),
@@ -138,6 +141,10 @@ _KINDS = (
     FaultKind(
         "weather_null", Scope.ACE, "404 with weather that is all null, as for a site without a feed.", "*/weather"
     ),
+    FaultKind("slow_webhook", Scope.WEBHOOK, "The workflow starts, and is answered after `seconds` (30).", _WEBHOOKS),
+    FaultKind("failing_webhook", Scope.WEBHOOK, "500 `Error in workflow`: it started, and failed.", _WEBHOOKS),
+    FaultKind("refusing_webhook", Scope.WEBHOOK, "The connection closes without any answer.", _WEBHOOKS),
+    FaultKind("redirecting_webhook", Scope.WEBHOOK, "302 to the webhook `elsewhere`.", _WEBHOOKS),
 )
 CATALOGUE = {kind.name: kind for kind in _KINDS}
 

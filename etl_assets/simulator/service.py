@@ -1,6 +1,7 @@
 """The simulated operator: a market, a clock, a board of faults, and an answer to every path.
 
-Beside it the simulated ACE account (``ace``), which shares the clock and the faults.
+Beside it the simulated ACE account (``ace``) and the receivers of KPIs' webhooks (``webhooks``), which share the clock
+and the faults.
 
 No network here.
 """
@@ -26,6 +27,7 @@ from etl_assets.simulator.listing import Line, Style, page
 from etl_assets.simulator.market import Market
 from etl_assets.simulator.network import REGION_NAMES
 from etl_assets.simulator.site import FEEDS, SCADA, Item, Site
+from etl_assets.simulator.webhooks import REGISTRY_PATH, Webhooks, registry
 
 REPORT_PATH = "/aemo/apps/api/report/5MIN"
 PRICE_AND_DEMAND_PATH = "/aemo/data/nem/priceanddemand/"
@@ -73,6 +75,7 @@ class Simulator:
         self.clock = Clock(now)
         self.faults = FaultBoard(lambda: newest_interval(self.clock()))
         self.ace = AceApi(ace or AceWorld(seed), self.clock, self.faults)
+        self.webhooks = Webhooks(self.clock, self.faults)
         self._lock = RLock()
         self._site = Site(self.market, self.faults)
         self._site_version = self.faults.version
@@ -115,6 +118,8 @@ class Simulator:
             return error_page(405, "Method Not Allowed")
         if path.startswith(PRICE_AND_DEMAND_PATH):
             return self._aggregated(path)
+        if path == REGISTRY_PATH:
+            return Answer(200, registry(root), "application/json")
         if path.endswith("/"):
             return self._listing(path, root, faults)
         return self._file(path, faults)

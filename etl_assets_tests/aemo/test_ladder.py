@@ -220,7 +220,8 @@ def test_what_is_taken_covers_everything_that_is_offered_and_wanted(offers: list
 @run_with(deadline=None)
 @given(offers_strategy, st.sets(st.sampled_from(ENDS[:12])))
 def test_no_offer_is_taken_that_adds_nothing_to_cheaper_ones(offers: list[Offer], wanted: set[datetime]) -> None:
-    taken = sorted(cheapest(offers, wanted), key=lambda offer: offer.cost / len(offer.covers))
+    # Of offers that cost the same the one that was made first goes first.
+    taken = sorted(cheapest(offers, wanted), key=lambda offer: (offer.cost / len(offer.covers), offers.index(offer)))
 
     there: set[datetime] = set()
     for offer in taken:
