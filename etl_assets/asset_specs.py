@@ -132,11 +132,12 @@ def report_each(
 def summaries(
     key: dg.AssetKey, selected: set[str], days: Sequence[dict[str, Outcome]], unit: str = "days"
 ) -> list[dg.AssetCheckResult]:
-    """One result a check for a run over several partitions: passed where it passed for all."""
+    """One result a check for a run over several partitions: passed where it passed for all; the last one's picture."""
     results = []
     for name in sorted(selected):
         failed = [outcomes[name] for outcomes in days if not outcomes[name].passed]
         description = f"{len(days) - len(failed)} of {len(days)} {unit} passed"
         is_error = any(outcome.is_error for outcome in failed)
-        results.append(check_result(key, name, Outcome(not failed, description, is_error=is_error)))
+        pictures = days[-1][name].pictures
+        results.append(check_result(key, name, Outcome(not failed, description, is_error=is_error, pictures=pictures)))
     return results

@@ -58,23 +58,40 @@ def _strip_svg(states: Sequence[str]) -> str:
     return _svg(STRIP_WIDTH, STRIP_HEIGHT, f"<g stroke-width='{STRIP_HEIGHT}'>{drawn}</g>")
 
 
-def sparkline(values: Sequence[float], title: str) -> str:
-    """Values as a line, thinned to what fits; empty text where there is nothing to draw."""
+def sparkline(values: Sequence[float | None], title: str, limits: Sequence[float] = ()) -> str:
+    """Values as a line, thinned to what fits; empty text where there is nothing to draw.
+
+    None leaves a hole. Limits are dashed lines; one that lies so far off that the line would be flat is left out.
+    """
     points = list(values)
-    while points:
-        drawn = _image(_spark_svg(points), title)
+    while any(value is not None for value in points):
+        drawn = _image(_spark_svg(points, limits), title)
         if len(drawn) <= INLINE_LIMIT:
             return drawn
-        points = points[::2]
+        # The newest value is the one that is looked at: it stays.
+        points = points[::-2][::-1]
     return ""
 
 
-def _spark_svg(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
+def _spark_svg(values: Sequence[float | None], limits: Sequence[float]) -> str:
+    known = [value for value in values if value is not None]
+    span = (max(known) - min(known)) or abs(max(known)) or 1
+    near = [limit for limit in limits if min(known) - 2 * span <= limit <= max(known) + 2 * span]
+    low, high = min(*known, *near, known[0]), max(*known, *near, known[0])
     scale = 56 / ((high - low) or 1)
     step = 480 / max(1, len(values) - 1)
-    points = " ".join(f"{round(n * step)},{round(60 - (v - low) * scale)}" for n, v in enumerate(values))
-    return _svg(480, 64, f"<polyline points='{points}' fill='none' stroke='#06c'/>")
+
+    def height(value: float) -> int:
+        return round(60 - (value - low) * scale)
+
+    line = ""
+    for is_known, run in groupby(enumerate(values), key=lambda point: point[1] is not None):
+        if is_known:
+            # A value between two holes is a dot.
+            line += "M" + " ".join(f"{round(n * step)},{height(v)}" for n, v in run if v is not None) + "h1"
+    drawn = f"<path d='{line}' fill='none' stroke='#06c'/>"
+    dashed = "".join(f"M0 {height(limit)}h480" for limit in near)
+    return _svg(481, 64, drawn + (f"<path d='{dashed}' stroke='#c03' stroke-dasharray='4'/>" if dashed else ""))
 
 
 def _svg(width: int, height: int, body: str) -> str:

@@ -73,6 +73,33 @@ def test_a_line_is_shown_in_place_and_well_formed(values: list[float]) -> None:
     assert decoded(markdown).tag == f"{SVG}svg" if values else markdown == ""
 
 
+def lines_of(markdown: str) -> list[str]:
+    return [path.get("d") for path in decoded(markdown).iter(f"{SVG}path")]
+
+
+def test_a_day_without_a_value_is_a_hole_in_the_line_and_a_lone_value_a_dot() -> None:
+    (line,) = lines_of(sparkline([0, 1, None, 1], "price"))
+
+    # Four places over 480: 0, 160, 320, 480; the height runs from 60 (lowest) to 4.
+    assert line == "M0,60 160,4h1M480,4h1"
+
+
+def test_a_limit_is_a_dashed_line_over_the_whole_width() -> None:
+    assert lines_of(sparkline([0, 10], "price", [5])) == ["M0,60 480,4h1", "M0 32h480"]
+
+
+def test_a_limit_that_would_flatten_the_line_is_left_out() -> None:
+    assert lines_of(sparkline([0, 10], "price", [5000])) == ["M0,60 480,4h1"]
+
+
+def test_a_line_that_is_thinned_keeps_its_newest_value() -> None:
+    values = [*(float(n % 7) for n in range(200)), 99.0]
+
+    (line,) = lines_of(sparkline(values, "price"))
+
+    assert line.endswith("480,4h1")
+
+
 def test_a_legend_names_what_there_is() -> None:
     assert legend({"complete": 280, "missing": 0, "expected": 8}) == "280 complete, 8 expected"
 
