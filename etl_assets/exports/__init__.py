@@ -1,0 +1,1 @@
+"""Results that are made for somebody: routed by size, cached, or made by a job."""
