@@ -21,13 +21,13 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED) ## Two market days of everything, offline, with a summary
 	@$(BIN)/etl-assets demo
 
-up: $(INSTALLED) ## Dagster's pages and daemon at http://127.0.0.1:3000
+up: $(INSTALLED) ## Dagster's pages at http://127.0.0.1:3000, its daemon, and the API at http://127.0.0.1:8000
 	@$(BIN)/etl-assets up
 
 test: $(INSTALLED) ## The offline suite
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not servers"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not servers and not node"
 
-test-all: $(INSTALLED) ## The offline suite, and the tests that start Dagster's own servers
+test-all: $(INSTALLED) ## The offline suite, the tests that start Dagster's own servers, and those that need Node
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(INSTALLED) ## ruff and mypy

@@ -2,9 +2,16 @@
 
 import sys
 
-from benchmarks import buildings, publishing, reading, tick
+from benchmarks import api, buildings, kpis, publishing, reading, tick
 
-BENCHMARKS = {"reading": reading.run, "publishing": publishing.run, "tick": tick.run, "buildings": buildings.run}
+BENCHMARKS = {
+    "reading": reading.run,
+    "publishing": publishing.run,
+    "tick": tick.run,
+    "buildings": buildings.run,
+    "kpis": kpis.run,
+    "api": api.run,
+}
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""The command line: ``etl-assets demo | up | tick | sql | publish | simulate | doctor``."""
+"""The command line: ``etl-assets demo | up | tick | sql | kpi | publish | simulate | keys | token | doctor``.
+
+``etl-assets kpi check | refresh | list`` is about the registry of KPIs; ``keys`` and ``token`` are in ``cli_api.py``.
+"""
 
 import csv
 import json
@@ -6,7 +9,7 @@ import sys
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,8 +17,12 @@ from rich.table import Column
 from rich.table import Table as Grid
 from rich.text import Text
 
-from etl_assets.market_time import NEM_TIME, market_day, utc_now
+from etl_assets.cli_api import keys_app, token
+from etl_assets.market_time import DAY, NEM_TIME, market_day, utc_now
 from etl_assets.settings import settings
+
+if TYPE_CHECKING:
+    from etl_assets.kpi.registry import Registry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Australian electricity-market intervals in DuckDB: pulled, checked, healed and published by Dagster.",
 )
+kpi_app = typer.Typer(no_args_is_help=True, help="The registry of KPIs: check it, bring it in, list its KPIs.")
+app.add_typer(kpi_app, name="kpi")
+app.add_typer(keys_app, name="keys")
+app.command()(token)
 # Into a pipe or file there is no width to fit: nothing is folded there.
 out = Console() if sys.stdout.isatty() else Console(width=400)
 err = Console(stderr=True)
@@ -35,12 +46,16 @@ def main() -> None:
     """Run the command line; an error that a person can act on is one sentence and exit code 1."""
     from pydantic import ValidationError
 
+    from etl_assets.api.credentials import CredentialsError
     from etl_assets.http import SourceError
+    from etl_assets.kpi.registry import RegistryError
     from etl_assets.lake.connection import LakeBusyError
     from etl_assets.processes import AlreadyUpError, ProcessEndedError
     from etl_assets.settings import MixedDataError
 
-    expected = (MixedDataError, SourceError, LakeBusyError, FileNotFoundError, AlreadyUpError, ProcessEndedError)
+    processes = (AlreadyUpError, ProcessEndedError)
+    configured = (MixedDataError, RegistryError, CredentialsError)
+    expected = (SourceError, LakeBusyError, FileNotFoundError, *configured, *processes)
     try:
         app()
     except expected as error:
@@ -80,6 +95,7 @@ def _moment(text: str | None) -> datetime:
 def demo() -> None:
     """Two market days of everything, offline, through real Dagster runs; ends by itself."""
     from etl_assets.demo import DemoPlan, demo_steps, simulated_sources
+    from etl_assets.demo_summary import print_summary
 
     plan = DemoPlan.at(utc_now())
     out.print(
@@ -95,72 +111,22 @@ def demo() -> None:
             mark = "[green]✓[/green]" if summary.success else "[red]✗[/red]"
             out.print(f"{mark} {title} [dim]{seconds:.1f} s[/dim]", highlight=False)
             summaries.append(summary)
-    _print_demo_summary(summaries)
+    print_summary(out, settings(), plan, summaries)
     if not all(summary.success for summary in summaries) or any(c.is_error for s in summaries for c in s.failed):
         raise typer.Exit(1)
-
-
-def _print_demo_summary(summaries: list[Any]) -> None:
-    total = {"inserted": 0, "updated": 0, "unchanged": 0}
-    for summary in summaries:
-        for counts in summary.records.values():
-            for name in total:
-                total[name] += counts.get(name, 0)
-    out.print()
-    out.print(_tables_grid())
-    passed = sum(summary.passed for summary in summaries)
-    failed = [check for summary in summaries for check in summary.failed]
-    errors = [check for check in failed if check.is_error]
-    warned = len(failed) - len(errors)
-    out.print(
-        f"Checks: [green]{passed} passed[/green], {len(errors)} failed, {warned} warn (the simulated buildings have "
-        "their moods; see the checks of quality/data_quality).",
-        highlight=False,
-    )
-    for check in errors:
-        _say(f"  {check.severity}: {check.asset} {check.name}: {check.description}")
-    for error in (error for summary in summaries for error in summary.errors):
-        _complain(error)
-    if total["inserted"] or total["updated"]:
-        out.print(
-            f"New in this demo: {total['inserted']:,} rows inserted, {total['updated']:,} updated.", highlight=False
-        )
-    else:
-        out.print("Nothing new: the lake was complete already, and nothing was fetched twice.")
-    out.print("\nNext:", style="bold")
-    for command, meaning in (
-        (".venv/bin/etl-assets sql 'FROM aemo.price LIMIT 5'", "a query, here"),
-        (f"duckdb -readonly {settings().warehouse_path}", "the same in DuckDB's own shell, or in any tool"),
-        ("make up", "Dagster's pages at http://127.0.0.1:3000, the simulated market live"),
-    ):
-        out.print(f"  {command}\n      [dim]{meaning}[/dim]", highlight=False, soft_wrap=True)
-
-
-def _tables_grid() -> Grid:
-    import duckdb
-
-    from etl_assets.lake.tables import ACE_TABLES, AEMO_TABLES
-
-    grid = Grid("table", "rows", "from", "to", title="data/warehouse.duckdb", title_justify="left")
-    grid.columns[1].justify = "right"
-    with duckdb.connect(str(settings().warehouse_path), read_only=True) as warehouse:
-        for table in (*AEMO_TABLES, *ACE_TABLES):
-            days = "min(market_day), max(market_day)" if table.time else "NULL, NULL"
-            row = warehouse.execute(f"SELECT count(*), {days} FROM {table.full_name}").fetchone()
-            rows, first, last = row or (0, None, None)
-            grid.add_row(table.full_name, f"{rows:,}", str(first or ""), str(last or ""))
-    return grid
 
 
 @app.command()
 def up(
     port: Annotated[int, typer.Option(help="Port of the Dagster pages.")] = 3000,
-    host: Annotated[str, typer.Option(help="Address to listen on; Dagster's pages have no log-in.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address of the Dagster pages, which have no log-in.")] = "127.0.0.1",
+    api_port: Annotated[int, typer.Option(help="Port of the API.")] = 8000,
+    api_host: Annotated[str, typer.Option(help="Address of the API; it wants tokens.")] = "127.0.0.1",
 ) -> None:
-    """Dagster's pages and daemon, until interrupted; the simulator too where the data is simulated."""
+    """Dagster's pages and daemon and the API, until interrupted; the simulator too where the data is simulated."""
     from etl_assets.processes import serve_all
 
-    serve_all(settings(), host, port, out)
+    serve_all(settings(), host, port, out, api_host=api_host, api_port=api_port)
 
 
 @app.command()
@@ -256,6 +222,101 @@ def _print_rows(names: list[str], rows: list[tuple[Any, ...]]) -> None:
 def _show(grid: Grid) -> None:
     # A pipe has no width: nothing is broken there.
     (out if out.is_terminal else Console(width=WIDTH_OF_PIPES)).print(grid)
+
+
+@kpi_app.command("check")
+def check_registry(
+    registry: Annotated[str, typer.Argument(metavar="PATH_OR_URL", help="The registry, JSON.")],
+) -> None:
+    """Whether a registry would be taken; if not, all that is wrong with it, by KPI and field.
+
+    Its queries are tried on warehouse.duckdb, where that is there.
+    """
+    from etl_assets.kpi.registry_source import load_registry
+
+    found = load_registry(settings(), registry)
+    _say(_counted(len(found.kpis), len(found.active)))
+    failing = _failing_queries(found)
+    for name, why in failing.items():
+        _complain(f"{name}: its query does not run: {why}")
+    if failing:
+        raise typer.Exit(1)
+
+
+def _failing_queries(registry: "Registry") -> dict[str, str]:
+    """KPIs whose query fails on the published file as it is now, and why."""
+    from etl_assets.kpi.query import KpiSqlError, PublishedFile
+
+    failing: dict[str, str] = {}
+    if not settings().warehouse_path.exists():
+        return failing
+    with PublishedFile(settings()) as published:
+        for kpi in registry.kpis:
+            try:
+                if kpi.sql:
+                    published.values(kpi.sql, market_day(utc_now()) - DAY, entity=kpi.entity)
+            except KpiSqlError as error:
+                failing[kpi.id] = str(error)
+    return failing
+
+
+@kpi_app.command("refresh")
+def refresh_registry() -> None:
+    """Fetch and check KPI_REGISTRY now; what is good comes into force, what is not changes nothing."""
+    from etl_assets.kpi.registry import refresh
+
+    status = refresh(settings(), now=utc_now())
+    if not status.is_good:
+        _complain(f"Not taken: {status.error}")
+    version = f", version {status.version}" if status.version else ""
+    _say(f"In force: {_counted(status.total, status.active)}{version}")
+    if status.note:
+        _say(f"Note: {status.note}")
+    if status.changed:
+        _say("Changed: reload the code location in Dagster (Deployment, Reload) to see it.")
+    if not status.is_good:
+        raise typer.Exit(1)
+
+
+def _counted(total: int, active: int) -> str:
+    return f"{total:,} KPI{'s' * (total != 1)}, {active:,} active"
+
+
+@kpi_app.command("list")
+def list_kpis() -> None:
+    """The KPIs in force, and of each the last market day in warehouse.duckdb that has a value."""
+    from etl_assets.kpi.registry import in_force
+
+    last = _last_values()
+    names = ("id", "name", "active", "unit", "entity", "workflow", "last day", "values")
+    grid = Grid(*(Column(name, overflow="fold") for name in names))
+    for kpi in in_force(settings()).kpis:
+        marks = ("yes" if kpi.active else "no", kpi.unit, kpi.entity, "yes" if kpi.webhook_url else "no")
+        grid.add_row(*(Text(cell) for cell in (kpi.id, kpi.name, *marks, *last.get(kpi.id, ("", "")))))
+    _show(grid)
+
+
+def _last_values() -> dict[str, tuple[str, str]]:
+    """By KPI, the last market day with a value, and how many values it has; nothing without a published file."""
+    import duckdb
+
+    if not settings().warehouse_path.exists():
+        return {}
+    with duckdb.connect(str(settings().warehouse_path), read_only=True) as warehouse:
+        try:
+            rows = warehouse.execute(
+                """
+                SELECT kpi_id, date, count(*)
+                FROM kpi.kpi_values
+                WHERE value IS NOT NULL
+                GROUP BY kpi_id, date
+                QUALIFY date = max(date) OVER (PARTITION BY kpi_id)
+                """
+            ).fetchall()
+        except duckdb.CatalogException:
+            # Published before there were KPIs.
+            return {}
+    return {kpi_id: (str(day), f"{values:,}") for kpi_id, day, values in rows}
 
 
 @app.command()

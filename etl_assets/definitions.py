@@ -10,6 +10,10 @@ from etl_assets.ace.resource import Ace
 from etl_assets.aemo.assets import EXTERNAL_SOURCES, MARKET_ASSETS
 from etl_assets.aemo.automation import MARKET_JOBS, MARKET_SCHEDULES, MARKET_SENSORS
 from etl_assets.aemo.resource import Aemo
+from etl_assets.exports.assets import EXPORT_ASSETS
+from etl_assets.exports.automation import EXPORT_ASSET_JOBS, EXPORT_JOBS, EXPORT_SCHEDULES, EXPORT_SENSORS
+from etl_assets.kpi.automation import KPI_JOBS, KPI_SCHEDULES, KPI_SENSORS
+from etl_assets.kpi.loaded import KPI_ASSETS
 from etl_assets.lake.assets import LAKE_ASSETS
 from etl_assets.lake.automation import LAKE_JOBS, LAKE_SCHEDULES, LAKE_SENSORS
 from etl_assets.lake.resource import Lake
@@ -24,16 +28,25 @@ with warnings.catch_warnings():
             *MARKET_ASSETS,
             *SITE_SOURCES,
             *SITE_ASSETS,
+            *KPI_ASSETS,
             *LAKE_ASSETS,
+            *EXPORT_ASSETS,
             dagster_history_trimmed,
         ]
     )
 
 defs = dg.Definitions(
     assets=ASSETS,
-    jobs=[*MARKET_JOBS, *SITE_JOBS, *LAKE_JOBS, trim_history],
-    schedules=[*MARKET_SCHEDULES, *SITE_SCHEDULES, *LAKE_SCHEDULES, trim_history_schedule],
-    sensors=[*MARKET_SENSORS, *SITE_SENSORS, *LAKE_SENSORS],
+    jobs=[*MARKET_JOBS, *SITE_JOBS, *KPI_JOBS, *LAKE_JOBS, *EXPORT_JOBS, *EXPORT_ASSET_JOBS, trim_history],
+    schedules=[
+        *MARKET_SCHEDULES,
+        *SITE_SCHEDULES,
+        *KPI_SCHEDULES,
+        *LAKE_SCHEDULES,
+        *EXPORT_SCHEDULES,
+        trim_history_schedule,
+    ],
+    sensors=[*MARKET_SENSORS, *SITE_SENSORS, *KPI_SENSORS, *LAKE_SENSORS, *EXPORT_SENSORS],
     resources={"lake": Lake(), "aemo": Aemo(), "ace": Ace()},
     executor=dg.in_process_executor,
 )

@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from etl_assets.runs import RunSummary
 
 DEMO_DAYS = 2
-DEMO_SITES = json.dumps(
-    [
-        {"name": "building-a", "time_zone": "Australia/Sydney", "region_id": "NSW1"},
-        {"name": "building-b", "time_zone": "Australia/Melbourne", "region_id": "VIC1"},
-    ]
-)
+TIME_ZONES = {"NSW1": "Australia/Sydney", "VIC1": "Australia/Melbourne"}
+POWER_POINTS = 3
+"""Of a simulated building's power readings, so many make up its electricity demand."""
+REGISTRY_PATH = "/kpi/registry.json"
 DEMO_ACE_KEY = "simulated-ace-key"
 """The key that the simulated account takes: no secret."""
 SETTLED_AFTER = timedelta(hours=2, minutes=31)
@@ -52,15 +50,35 @@ class DemoPlan:
         return cls(tuple(days_between(last - (DEMO_DAYS - 1) * DAY, last)), moment)
 
 
+def demo_sites() -> str:
+    """The simulated buildings as `SITES`, each with the points that make up its electricity demand."""
+    from etl_assets.simulator.ace_world import AceWorld
+
+    world = AceWorld()
+    return json.dumps(
+        [
+            {
+                "name": site.name,
+                "time_zone": TIME_ZONES[site.region],
+                "region_id": site.region,
+                "power_points": world.layout(site.name).power_points(POWER_POINTS),
+            }
+            for site in world.sites.values()
+        ]
+    )
+
+
 def point_at(url: str) -> None:
-    """Make this process, and those it starts, read from a simulator."""
+    """Make this process, and those it starts, read from a simulator. A registry of KPIs that is set stays so."""
+    if not settings().kpi_registry or settings().kpi_registry.endswith(REGISTRY_PATH):
+        os.environ["KPI_REGISTRY"] = f"{url}{REGISTRY_PATH}"
     os.environ |= {
         "NEMWEB_URL": url,
         "AEMO_API_URL": f"{url}/aemo/apps/api/report/5MIN",
         "PRICE_AND_DEMAND_URL": f"{url}/aemo/data/nem/priceanddemand",
         "ACE_API_URL": f"{url}/api",
         "ACE_API_KEY": DEMO_ACE_KEY,
-        "SITES": DEMO_SITES,
+        "SITES": demo_sites(),
     }
     settings.cache_clear()
 
@@ -87,11 +105,14 @@ def refuse_simulated(chosen: Settings) -> None:
 @contextmanager
 def simulated_sources(now: "Callable[[], datetime]") -> Iterator[str]:
     """The simulator on loopback, and this process pointed at it."""
+    from etl_assets.kpi.registry import refresh
     from etl_assets.simulator.app import SimulatorServer
 
     mark_simulated(settings())
     with SimulatorServer(now=now) as server:
         point_at(server.url)
+        # The definitions read the copy that this makes; they are loaded later.
+        refresh(settings(), now=now())
         yield server.url
 
 
@@ -148,6 +169,13 @@ def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":
         with dagster_instance(settings()) as instance:
             return run_job(instance, "lake_hourly", {})
 
+    def run_kpis(day: date) -> "RunSummary":
+        from etl_assets.kpi.automation import kpi_config, kpi_daily, scheduled_keys
+
+        with dagster_instance(settings()) as instance:
+            tags = {"dagster/partition": str(day)}
+            return run_job(instance, kpi_daily.name, tags, kpi_config(plan.moment, "call"), only=scheduled_keys())
+
     months = sorted({day.replace(day=1) for day in plan.days})
     steps: list[tuple[str, Callable[[], RunSummary]]] = []
     steps += [(f"price and demand, {month:%B %Y}", lambda month=month: run_month(month)) for month in months]  # type: ignore[misc]
@@ -155,4 +183,5 @@ def demo_steps(plan: DemoPlan) -> "list[tuple[str, Callable[[], RunSummary]]]":
     steps.append(("forecasts", run_forecasts))
     steps.append(("two buildings, both days: readings, weather, scores", run_sites))
     steps.append(("merge files, publish warehouse.duckdb", run_publish))
+    steps += [(f"KPIs of {day}, and their workflows", lambda day=day: run_kpis(day)) for day in plan.days]  # type: ignore[misc]
     return steps

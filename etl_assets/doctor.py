@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from pydantic import SecretStr
+
 from etl_assets.http import HttpClient, SourceError, shown
 from etl_assets.settings import Settings
 
@@ -29,7 +31,7 @@ class Finding:
 def examine(settings: Settings, now: datetime) -> list[Finding]:
     """Look at everything; nothing here raises, a look that fails is a finding."""
     findings: list[Finding] = []
-    for look in (_settings, _sources, _account, _lake, _sites, _warehouse, _state):
+    for look in (_settings, _sources, _account, _lake, _sites, _warehouse, _kpi_registry, _state):
         try:
             findings += look(settings, now)
         except Exception as error:  # noqa: BLE001 (whatever is wrong, the other looks go on)
@@ -41,9 +43,11 @@ def examine(settings: Settings, now: datetime) -> list[Finding]:
 def _without_secrets(text: str, settings: Settings) -> str:
     """An error's text, which may quote an address of a database, a header, or an address with credentials."""
     secrets = [*settings.aemo_api_headers.values(), settings.lake_catalog.removeprefix("postgres:")]
-    kept = (settings.ace_api_key, settings.ace_api_secret, settings.alert_webhook_url)
-    secrets += [value.get_secret_value() for value in kept]
-    for url in (settings.state_database, settings.nemweb_url, settings.aemo_api_url, settings.price_and_demand_url):
+    kept = [getattr(settings, name) for name in Settings.model_fields]
+    secrets += [value.get_secret_value() for value in kept if isinstance(value, SecretStr)]
+    secrets.append(settings.kpi_registry.partition("?")[2])
+    market = (settings.nemweb_url, settings.aemo_api_url, settings.price_and_demand_url)
+    for url in (settings.state_database, settings.kpi_registry, *market):
         _, at, _ = url.partition("@")
         secrets.append(url.rpartition("@")[0].rpartition("//")[2] if at else "")
     secrets += re.findall(r"password=(\S+)", settings.lake_catalog)
@@ -181,6 +185,23 @@ def _warehouse(settings: Settings, _now: datetime) -> Iterator[Finding]:
         yield Finding("warning", path.name, found, "Run `etl-assets publish`; `make up` does it by itself.")
     if path.with_name(f"{path.name}.wal").exists():
         yield Finding("warning", f"{path.name}.wal", "left by a read-write session", "The next publication removes it.")
+
+
+def _kpi_registry(settings: Settings, _now: datetime) -> Iterator[Finding]:
+    """Which KPIs are in force, and whether the configured registry could be taken."""
+    from etl_assets.kpi.registry import in_force, registry_status
+
+    status = registry_status(settings)
+    registry = in_force(settings)
+    counted = f"KPIs in force: {len(registry.kpis):,} ({len(registry.active):,} active)"
+    checked = f"checked {status.checked_at:%Y-%m-%d %H:%M} UTC" if status.checked_at else ""
+    # Of several problems, the first line says whose they are; the command names them all.
+    error = status.error.partition("\n")[0].removesuffix(":")
+    found = "; ".join(filter(None, (status.source or "built-in KPIs alone", counted, checked, error, status.note)))
+    if status.is_good:
+        yield Finding("ok" if settings.kpi_registry else "note", "KPI registry", found)
+    else:
+        yield Finding("warning", "KPI registry", found, "Run `etl-assets kpi refresh`: it says what to correct.")
 
 
 def _state(settings: Settings, _now: datetime) -> Iterator[Finding]:

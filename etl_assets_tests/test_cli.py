@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -315,6 +316,17 @@ def test_without_a_command_the_help_names_all_of_them(run: Run) -> None:
 
 
 # --- tick
+
+
+def test_up_names_the_address_of_the_api_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        port, free = (server.getsockname()[1] for server in (taken, other))
+        other.close()
+        ports = ("--port", str(free), "--api-port", str(port))
+        done = run_process(tmp_path, "up", "--api-host", "0.0.0.0", *ports, ETL_SOURCE="demo")  # noqa: S104 (refused)
+
+    assert done.code == 1
+    assert f"Port {port} is in use: choose another with `etl-assets up --api-port`" in done.err
 
 
 def stored(folder: Path, sql: str) -> list[tuple]:

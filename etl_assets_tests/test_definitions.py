@@ -1,5 +1,6 @@
 """The graph that production loads, and the promises that every asset keeps."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from etl_assets.ace.automation import SITE_JOBS
 from etl_assets.definitions import defs
+from etl_assets.kpi.registry import built_in
 from etl_assets.lake.tables import ACE_TABLES, AEMO_TABLES, GAPS, SITES
 from etl_assets.partitions import MARKET_DAY, MARKET_MONTH, SITE_DAY
 
@@ -19,6 +21,9 @@ SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_spec
 TABLES = {f"{table.schema}/{table.name}": table for table in AEMO_TABLES}
 SITE_TABLES = {f"{table.schema}/{table.name}": table for table in (*ACE_TABLES, GAPS) if table is not SITES}
 """The list of sites itself comes with the points; it has no asset of its own."""
+SENSORS = [
+    "gap_sensor", "publish_sensor", "sites_sensor", "site_gap_sensor", "kpi_retry_sensor", "kpi_reports_sensor",
+]  # fmt: skip
 CHECKS = {spec.key: spec for definition in defs.resolve_asset_graph().assets_defs for spec in definition.check_specs}
 
 
@@ -121,6 +126,107 @@ def test_a_job_of_sites_runs_in_one_step_of_one_process(name: str) -> None:
     assert [node.name for node in job.nodes] == ["collect_sites"]
 
 
+KPIS = {f"kpi/{kpi.asset_name}": kpi for kpi in built_in().kpis}
+
+
+def test_every_kpi_is_an_asset_and_no_other_asset_is_named_as_one() -> None:
+    assert {name for name in SPECS if name.startswith("kpi/")} == KPIS.keys()
+
+
+@pytest.mark.parametrize("name", KPIS)
+def test_a_kpis_asset_is_partitioned_by_market_day_and_a_backfill_of_any_length_is_one_run(name: str) -> None:
+    definition = defs.resolve_assets_def(dg.AssetKey(name.split("/")))
+
+    assert definition.partitions_def == MARKET_DAY
+    assert definition.backfill_policy == dg.BackfillPolicy.single_run()
+    assert SPECS[name].group_name == "kpi"
+
+
+@pytest.mark.parametrize("name", KPIS)
+def test_a_kpis_lineage_is_what_its_registry_names_and_each_is_an_asset(name: str) -> None:
+    named = {dg.AssetKey(table.split(".")) for table in KPIS[name].depends_on} - {dg.AssetKey(["ace", "sites"])}
+
+    assert named <= _upstream(name)
+    assert {key.to_user_string() for key in _upstream(name)} <= SPECS.keys()
+
+
+@pytest.mark.parametrize("name", KPIS)
+def test_a_kpi_is_checked_for_its_value_and_each_of_its_thresholds_under_its_own_partitions(name: str) -> None:
+    of_asset = [spec for key, spec in CHECKS.items() if key.asset_key.to_user_string() == name]
+    thresholds = KPIS[name].analysis_config.alert_thresholds
+
+    expected = {"has_a_value"}
+    expected |= {"is_not_above_high"} if thresholds.high is not None else set()
+    expected |= {"is_not_below_low"} if thresholds.low is not None else set()
+    assert {spec.name for spec in of_asset} == expected
+    assert all(spec.partitions_def == MARKET_DAY and spec.description for spec in of_asset)
+
+
+LISTED = """
+from etl_assets.definitions import defs
+from dagster import Definitions
+Definitions.validate_loadable(defs)
+print(*sorted(spec.key.to_user_string() for spec in defs.resolve_all_asset_specs() if spec.group_name == "kpi"))
+print({spec.key.to_user_string(): (spec.metadata, spec.tags, spec.description)
+       for spec in defs.resolve_all_asset_specs() if spec.group_name == "kpi"})
+"""
+
+
+def kpis_with(folder: Path, copy: str | None, **environment: str) -> tuple[list[str], str]:
+    """The assets of the KPIs, and all that Dagster shows of them, in a process with this last good copy."""
+    if copy is not None:
+        (folder / "data" / "kpi").mkdir(parents=True)
+        (folder / "data" / "kpi" / "registry.json").write_text(copy)
+    chosen = {"ETL_DATA": str(folder / "data"), "KPI_REGISTRY": "registry.json", "KPI_BUILT_IN": "false"}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTED],
+        capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | chosen | environment,
+    )  # fmt: skip
+    names, shown = done.stdout.split("\n", 1)
+    return names.split(), shown + done.stderr
+
+
+@pytest.mark.parametrize("copy", [None, '{"kpis": [{"id": "a"', '{"kpis": [{"id": "a"}]}', "\0"])
+def test_without_a_single_kpi_or_with_a_damaged_copy_the_definitions_can_be_loaded(
+    tmp_path: Path, copy: str | None
+) -> None:
+    assert kpis_with(tmp_path, copy)[0] == ["kpi_registry"]
+
+
+def test_a_damaged_copy_leaves_the_built_in_kpis(tmp_path: Path) -> None:
+    names, _ = kpis_with(tmp_path, "[]", KPI_BUILT_IN="true")
+
+    assert set(names) == KPIS.keys() | {"kpi_registry"}
+
+
+def test_a_kpi_of_the_copy_is_an_asset_and_no_more_of_its_webhook_is_shown_than_the_host(tmp_path: Path) -> None:
+    kpi = {"id": "daily-brief_1", "name": "Brief", "webhookUrl": "https://me:pass-7@n8n.example.com/webhook/t0ken-42"}
+    copy = {"kpis": [kpi], "copy_of": {"source": "a test", "fetched_at": "2026-11-22T00:00:00Z"}}
+
+    names, shown = kpis_with(tmp_path, json.dumps(copy))
+
+    assert names == ["kpi/daily_brief_1", "kpi_registry"]
+    assert "n8n.example.com" in shown
+    assert "t0ken-42" not in shown
+    assert "pass-7" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "cron", "zone"),
+    [("kpi_schedule", "0 12 * * *", "UTC"), ("kpi_registry_schedule", "47 * * * *", "Australia/Brisbane")],
+)
+def test_a_schedule_of_kpis_runs_by_itself(name: str, cron: str, zone: str) -> None:
+    schedule = defs.resolve_schedule_def(name)
+
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (cron, zone)
+
+
+@pytest.mark.parametrize("name", ["kpi_daily", "kpi_refresh"])
+def test_a_job_of_kpis_runs_in_one_process(name: str) -> None:
+    assert defs.resolve_job_def(name).executor_def is dg.in_process_executor
+
+
 def _upstream(name: str) -> set[dg.AssetKey]:
     return {dep.asset_key for dep in SPECS[name].deps}
 
@@ -145,7 +251,7 @@ def test_a_schedule_of_sites_runs_by_itself(name: str, cron: str) -> None:
     assert schedule.execution_timezone in ("UTC", "Australia/Brisbane")
 
 
-@pytest.mark.parametrize("name", ["gap_sensor", "publish_sensor", "sites_sensor", "site_gap_sensor"])
+@pytest.mark.parametrize("name", SENSORS)
 def test_a_sensor_runs_by_itself(name: str) -> None:
     assert defs.resolve_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING
 
@@ -190,6 +296,9 @@ def test_loading_the_definitions_loads_neither_pandas_nor_what_collects_and_stor
         "etl_assets.ace.collect",
         "etl_assets.ace.client",
         "etl_assets.ace.scoring",
+        "etl_assets.kpi.run",
+        "etl_assets.kpi.query",
+        "etl_assets.kpi.webhook",
     }
 
 

@@ -22,6 +22,7 @@ from etl_assets.demo import (
     point_at,
     refuse_simulated,
 )
+from etl_assets.kpi.registry import built_in
 from etl_assets.lake.connection import write_lake
 from etl_assets.market_time import NEM_TIME, day_start
 from etl_assets.settings import Settings
@@ -124,8 +125,11 @@ def test_the_simulators_folder_goes_on_with_the_simulator(source: str, settings:
 
 
 def test_a_process_that_is_pointed_at_the_simulator_reads_everything_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NEMWEB_URL", "AEMO_API_URL", "PRICE_AND_DEMAND_URL", "ACE_API_URL", "ACE_API_KEY", "SITES"):
+    for name in ("NEMWEB_URL", "AEMO_API_URL", "PRICE_AND_DEMAND_URL", "ACE_API_URL", "ACE_API_KEY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("SITES", "tower-one")
+    monkeypatch.setenv("KPI_REGISTRY", "")
+    process_settings.cache_clear()
 
     point_at("http://127.0.0.1:8")
     chosen = process_settings()
@@ -136,6 +140,20 @@ def test_a_process_that_is_pointed_at_the_simulator_reads_everything_from_it(mon
     assert chosen.price_and_demand_url.startswith("http://127.0.0.1:8/")
     assert chosen.ace_api_url == "http://127.0.0.1:8/api"
     assert [site.name for site in chosen.sites] == ["building-a", "building-b"]
+    assert chosen.kpi_registry == "http://127.0.0.1:8/kpi/registry.json"
+
+
+def test_a_registry_of_ones_own_stays_in_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NEMWEB_URL", "AEMO_API_URL", "PRICE_AND_DEMAND_URL", "ACE_API_URL", "ACE_API_KEY", "SITES"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("KPI_REGISTRY", "registry.json")
+    process_settings.cache_clear()
+
+    point_at("http://127.0.0.1:8")
+    chosen = process_settings()
+    process_settings.cache_clear()
+
+    assert chosen.kpi_registry == "registry.json"
 
 
 # --- the whole demo
@@ -212,7 +230,26 @@ def assert_complete(folder: Path, printed: str) -> None:
     assert ask(folder, f"SELECT count(*) FROM quality.gaps WHERE healed_at IS NULL AND {of_market}") == [(0,)]
     assert ask(folder, f"SELECT count(*) FROM quality.quarantine WHERE {of_market}") == [(0,)]
     assert_buildings_are_complete(folder, days)
+    assert_kpis_are_complete(folder, days, printed)
     assert re.search(r"^Checks: [1-9]\d* passed, 0 failed, \d+ warn ", printed, re.MULTILINE)
+
+
+def assert_kpis_are_complete(folder: Path, days: list[date], printed: str) -> None:
+    """Every KPI of both days, from the same prices by another way; each workflow triggered, in one job a day."""
+    settling = "FROM aemo.dispatch_region WHERE intervention = 0"
+    mean = ask(folder, f"SELECT market_day, region_id, avg(rrp) {settling} GROUP BY ALL ORDER BY ALL")
+    stored = ask(
+        folder, "SELECT date, entity, value FROM kpi.kpi_values WHERE kpi_id = 'average-price' ORDER BY date, entity"
+    )
+    assert stored == [(day, region, pytest.approx(value)) for day, region, value in mean]
+    assert ask(folder, "SELECT date, status, completed_kpis FROM kpi.kpi_jobs ORDER BY date") == [
+        (day, "completed", len(built_in().kpis) + 2) for day in days
+    ]
+    called = "SELECT date, count(*) FROM kpi.kpi_runs WHERE triggered_at IS NOT NULL AND retry_count = 0 GROUP BY 1"
+    assert ask(folder, f"{called} ORDER BY 1") == [(day, 2) for day in days]
+    assert f"KPIs of market day {days[-1]}" in printed
+    rows = re.findall(r"^│ (\S[^│]*?) +│", printed.partition("KPIs of market day")[2], re.MULTILINE)
+    assert rows == [*(kpi.name for kpi in built_in().kpis), "Daily market brief", "Building report"]
 
 
 def assert_buildings_are_complete(folder: Path, days: list[date]) -> None:

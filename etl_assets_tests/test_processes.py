@@ -3,6 +3,7 @@
 One ``up`` serves all tests of this file, in their order: what one waited for, the next builds on.
 """
 
+import json
 import os
 import re
 import signal
@@ -32,6 +33,7 @@ ETL_ASSETS = Path(sys.executable).with_name("etl-assets")
 MARK = "ETL_ASSETS_TEST"
 PATIENCE_S = 600
 START_PATIENCE_S = 120
+OPERATOR = {"id": "operator", "secret": "open-sesame"}
 
 
 def until(look: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:
@@ -52,12 +54,16 @@ class Up:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    api_port: int = field(default_factory=free_port)
     mark: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:
         self.log = self.folder / "up.log"
+        self.registry = self.folder / "registry.json"
+        self.registry.write_text('{"kpis": []}')
         with self.log.open("w") as log:
-            self.process = self._start("up", "--port", str(self.port), stdout=log, stderr=subprocess.STDOUT)
+            ports = ("--port", str(self.port), "--api-port", str(self.api_port))
+            self.process = self._start("up", *ports, stdout=log, stderr=subprocess.STDOUT)
 
     @property
     def settings(self) -> Settings:
@@ -70,6 +76,8 @@ class Up:
             "HOME": str(self.folder),
             "ETL_DATA": str(self.folder / "data"),
             "ETL_SOURCE": "demo",
+            "CLIENT_IDS": json.dumps([OPERATOR | {"scopes": ["operator", "read:data"]}]),
+            "KPI_REGISTRY": str(self.registry),
             MARK: self.mark,
         }
 
@@ -103,6 +111,20 @@ class Up:
             return httpx.get(f"http://127.0.0.1:{self.port}/server_info").is_success
         except httpx.TransportError:
             return False
+
+    @property
+    def api(self) -> str:
+        """The API's address, as it is printed."""
+        found = re.search(r"API: (http://127\.0\.0\.1:\d+)", self.said)
+        assert found, self.said
+        return found[1]
+
+    def bearer(self) -> dict[str, str]:
+        """What an operator sends with a request to the API."""
+        form = {"grant_type": "client_credentials"}
+        answer = httpx.post(f"{self.api}/token", data=form, auth=(OPERATOR["id"], OPERATOR["secret"]), timeout=60)
+        assert answer.is_success, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """What Dagster's GraphQL answers."""
@@ -231,6 +253,26 @@ def test_a_second_up_on_the_same_folder_is_refused_with_a_sentence(up: Up) -> No
     assert "Traceback" not in said
 
 
+def test_the_api_answers_beside_it_and_sees_the_daemon_at_work(up: Up) -> None:
+    until(lambda: "API: " in up.said, "the API's address", START_PATIENCE_S)
+
+    def at_work() -> bool:
+        return bool(httpx.get(f"{up.api}/health", timeout=60).json()["checks"]["dagsterDaemon"].get("isRunning"))
+
+    until(at_work, "the daemon's heartbeat", START_PATIENCE_S)
+
+
+def test_a_run_that_an_operator_asks_the_api_for_is_done_by_dagster(up: Up) -> None:
+    body = {"job": "kpi_refresh", "reason": "a test asks"}
+
+    answer = httpx.post(f"{up.api}/trigger", json=body, headers=up.bearer(), timeout=60)
+
+    assert answer.status_code == 202, answer.text
+    tags = {"etl_assets__trigger": answer.json()["triggerId"]}
+    until(lambda: [run["status"] for run in up.runs(**tags)] == ["SUCCESS"], "the run that was asked for")
+    assert [run["runId"] for run in up.runs(**tags)] == [answer.json()["runId"]]
+
+
 def intervals(first: datetime, last: datetime) -> set[datetime]:
     """The ends of all 5-minute intervals from the one after ``first`` to ``last``."""
     start = ceil_interval(first)
@@ -249,20 +291,25 @@ def test_the_last_36_hours_come_in_by_themselves(up: Up) -> None:
     until(whole, "the last 36 hours")
 
 
-def backfill_of_thirty_days(up: Up) -> str:
+def backfill_of(up: Up, assets: list[list[str]], partitions: list[str]) -> str:
     """Launched as the pages do it; returns its id."""
-    last = market_day(datetime.now(UTC)) - 5 * DAY
     answer = up.ask(
         "mutation($p: LaunchBackfillParams!){ launchPartitionBackfill(backfillParams: $p){ __typename"
         " ... on LaunchBackfillSuccess{ backfillId } ... on PythonError{ message } } }",
         p={
-            "assetSelection": [{"path": ["aemo", name]} for name in ("dispatch_region", "dispatch_interconnector")],
-            "partitionNames": [str(last - n * DAY) for n in range(30)],
-            "title": "30 days",
+            "assetSelection": [{"path": path} for path in assets],
+            "partitionNames": partitions,
+            "title": f"{len(partitions)} days",
         },
     )["launchPartitionBackfill"]
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
     return answer["backfillId"]
+
+
+def backfill_of_thirty_days(up: Up) -> str:
+    last = market_day(datetime.now(UTC)) - 5 * DAY
+    assets = [["aemo", name] for name in ("dispatch_region", "dispatch_interconnector")]
+    return backfill_of(up, assets, [str(last - n * DAY) for n in range(30)])
 
 
 def status_of(up: Up, backfill: str) -> str:
@@ -355,17 +402,9 @@ def test_sites_come_in_by_themselves_and_a_backfill_of_days_and_sites_records_ea
     )
     days = [market_day(datetime.now(UTC)) - n * DAY for n in (4, 5, 6)]
     asked = {f"{day}|{site}" for day in days for site in SITES}
-    answer = up.ask(
-        "mutation($p: LaunchBackfillParams!){ launchPartitionBackfill(backfillParams: $p){ __typename"
-        " ... on LaunchBackfillSuccess{ backfillId } ... on PythonError{ message } } }",
-        p={
-            "assetSelection": [{"path": ["ace", name]} for name in ("points", "timeseries_raw", "timeseries_agg")],
-            "partitionNames": sorted(asked),
-            "title": "3 days of 2 sites",
-        },
-    )["launchPartitionBackfill"]
-    assert answer["__typename"] == "LaunchBackfillSuccess", answer
-    backfill = answer["backfillId"]
+    backfill = backfill_of(
+        up, [["ace", name] for name in ("points", "timeseries_raw", "timeseries_agg")], sorted(asked)
+    )
 
     until(lambda: status_of(up, backfill) not in {"REQUESTED", "COMPLETING"}, "the backfill of sites")
 
@@ -378,6 +417,52 @@ def test_sites_come_in_by_themselves_and_a_backfill_of_days_and_sites_records_ea
     assert min(dict(up.published(rows, days[0])).values()) > 50_000
 
 
+EVENING_PEAK = {
+    "id": "evening-peak",
+    "name": "Evening peak price",
+    "entity": "region",
+    "unit": "AUD/MWh",
+    "dependsOn": ["aemo.dispatch_region"],
+    "sql": "SELECT region_id, max(rrp) FROM aemo.price WHERE market_day = $market_day "
+    "AND hour(settlement_date) BETWEEN 17 AND 20 GROUP BY region_id",
+}
+
+
+def kpi_assets_of(up: Up) -> set[str]:
+    return {
+        node["assetKey"]["path"][-1] for node in up.ask("{ assetNodes{ assetKey{ path } groupName } }")["assetNodes"]
+    }
+
+
+def test_a_kpi_that_is_added_to_the_registry_is_an_asset_after_a_reload_and_its_backfill_is_one_run(up: Up) -> None:
+    assert "evening_peak" not in kpi_assets_of(up)
+    up.registry.write_text(json.dumps({"kpis": [EVENING_PEAK]}))
+
+    code, said = up.run("kpi", "refresh")
+    reloaded = up.ask(
+        "mutation($l: String!){ reloadRepositoryLocation(repositoryLocationName: $l){ __typename } }", l="etl_assets"
+    )
+
+    assert code == 0, said
+    assert reloaded["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
+    until(lambda: "evening_peak" in kpi_assets_of(up), "the new KPI", START_PATIENCE_S)
+    days = [market_day(datetime.now(UTC)) - n * DAY for n in range(1, 9)]
+    backfill = backfill_of(up, [["kpi", "evening_peak"]], sorted(map(str, days)))
+    until(lambda: status_of(up, backfill) not in {"REQUESTED", "COMPLETING"}, "the backfill of a KPI")
+    assert status_of(up, backfill) == "COMPLETED_SUCCESS"
+    [run] = up.runs(dagster__backfill=backfill)
+    assert run["status"] == "SUCCESS"
+    # Worked out anew from the prices that the same file shows.
+    expected = up.published(
+        "SELECT market_day, region_id, max(rrp) FROM aemo.price WHERE market_day = ANY($1) "
+        "AND hour(settlement_date) BETWEEN 17 AND 20 GROUP BY ALL ORDER BY ALL",
+        days,
+    )
+    stored = "SELECT date, entity, value FROM kpi.kpi_values WHERE kpi_id = 'evening-peak' ORDER BY ALL"
+    assert expected
+    assert up.published(stored) == expected
+
+
 def test_a_terminated_up_ends_all_its_processes(up: Up) -> None:
     until(lambda: not [run for run in up.runs() if run["status"] in {"STARTING", "STARTED", "QUEUED"}], "quiet")
     assert len(up.processes()) >= 4
@@ -388,3 +473,25 @@ def test_a_terminated_up_ends_all_its_processes(up: Up) -> None:
     until(lambda: not up.processes(), "the end of all processes", 30)
     assert "Stopping" in up.said
     assert "Traceback" not in up.said
+
+
+def test_an_api_that_crashes_ends_the_rest_with_a_sentence(tmp_path: Path) -> None:
+    running = Up(tmp_path)
+    try:
+        until(lambda: "API: " in running.said or running.process.poll() is not None, "the API", START_PATIENCE_S)
+        [api] = [pid for pid in running.processes() if b"etl_assets.api.server" in command_of(pid)]
+
+        os.kill(api, signal.SIGKILL)
+
+        assert running.process.wait(90) == 1
+        assert "One of the processes ended; its message is above" in running.said
+        until(lambda: not running.processes(), "the end of all processes", 30)
+    finally:
+        running.end()
+
+
+def command_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:  # ended meanwhile
+        return b""

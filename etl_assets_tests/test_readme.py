@@ -12,6 +12,7 @@ import typer
 
 from etl_assets.cli import app
 from etl_assets.definitions import defs
+from etl_assets.kpi.registry import built_in
 from etl_assets.lake.connection import write_lake
 from etl_assets.lake.publish import publish
 from etl_assets.lake.tables import DISPATCH_REGION
@@ -51,6 +52,14 @@ def test_the_table_of_automation_names_every_schedule_and_sensor_and_nothing_els
     there = [*(schedule.name for schedule in defs.schedules or ()), *(sensor.name for sensor in defs.sensors or ())]
 
     assert sorted(first_column(section("## For the operator").partition("\n### ")[0])) == sorted(there)
+
+
+def test_the_table_of_built_in_kpis_is_the_registry() -> None:
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| ([^|]+) \| (\w+) \| ([^|]+) \|$", section("## KPIs: ten lines in a registry"), re.MULTILINE
+    )
+
+    assert rows == [(kpi.id, kpi.name, kpi.entity, kpi.unit) for kpi in built_in().kpis]
 
 
 def test_the_times_in_the_table_of_automation_are_those_of_the_schedules() -> None:
@@ -172,7 +181,7 @@ def test_the_tree_in_readme_is_the_tree() -> None:
     there = {path.name + "/" * path.is_dir() for path in (ROOT / "etl_assets").iterdir() if path.name not in NOT_OURS}
 
     # What belongs to a line of the tree without one of its own stands in brackets there.
-    with_cli = {"demo.py", "runs.py", "processes.py", "doctor.py", "dagster_home.py"}
+    with_cli = {"demo.py", "demo_summary.py", "cli_api.py", "runs.py", "processes.py", "doctor.py", "dagster_home.py"}
     assert set(named) == there - with_cli - {"__init__.py"}
 
 

@@ -95,7 +95,20 @@ class Copied:
     rows: "pa.Table"
 
 
-def publish(settings: Settings, *, now: datetime, extra: Sequence[Copied] = ()) -> Publication:
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """A view over what is in the file already, such as a copy that comes before it."""
+
+    schema: str
+    name: str
+    comment: str
+    query: str
+
+
+Extra = Copied | Viewed
+
+
+def publish(settings: Settings, *, now: datetime, extra: Sequence[Extra] = ()) -> Publication:
     """Write the newest snapshot of the lake to ``warehouse.duckdb``.
 
     Publishers exclude each other, and each reads the lake inside its turn, so the later snapshot wins.
@@ -178,7 +191,7 @@ def _publisher_turn(settings: Settings) -> Iterator[None]:
         lock.release()
 
 
-def _write_settled_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Copied]) -> Publication:
+def _write_settled_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Extra]) -> Publication:
     """The draft of a snapshot without deletes, which a view over Parquet would not know.
 
     Files that carry deletes are rewritten, and published, under the writers' lock: no revision comes between.
@@ -221,7 +234,7 @@ def rewrite_deletes(connection: "DuckDBPyConnection") -> int:
     return len(tables)
 
 
-def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Copied]) -> Publication:
+def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence[Extra]) -> Publication:
     with read_lake(settings) as connection:
         connection.execute(f"ATTACH {literal(draft)} AS warehouse")
         try:
@@ -239,15 +252,18 @@ def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence
     return Publication(snapshot, now, files, draft.stat().st_size)
 
 
-def _fill(connection: "DuckDBPyConnection", settings: Settings, snapshot: int, extra: Sequence[Copied]) -> int:
+def _fill(connection: "DuckDBPyConnection", settings: Settings, snapshot: int, extra: Sequence[Extra]) -> int:
     if unsettled := [t.full_name for t in _tables_with_deletes(connection) if t.published == "view"]:
         raise UnsettledDeletesError(", ".join(unsettled))
     _create_schemas(connection, extra)
     files = sum(_create_table(connection, table, snapshot) for table in TABLES)
     _create_price_view(connection)
     _create_views_of_readings(connection, settings, snapshot)
-    for copied in extra:
-        _copy_rows(connection, copied)
+    for each in extra:
+        if isinstance(each, Copied):
+            _copy_rows(connection, each)
+        else:
+            _create_extra_view(connection, each)
     return files
 
 
@@ -290,7 +306,7 @@ def _create_views_of_readings(connection: "DuckDBPyConnection", settings: Settin
         _comment(connection, "VIEW", {f"warehouse.{name}": comment, **described})
 
 
-def _create_schemas(connection: "DuckDBPyConnection", extra: Sequence[Copied]) -> None:
+def _create_schemas(connection: "DuckDBPyConnection", extra: Sequence[Extra]) -> None:
     for schema in sorted({t.schema for t in TABLES} | {c.schema for c in extra} | {"ops"}):
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS warehouse.{schema}")
 
@@ -379,3 +395,13 @@ def _copy_rows(connection: "DuckDBPyConnection", copied: Copied) -> None:
     finally:
         connection.unregister("copied_rows")
     _comment(connection, "TABLE", {name: copied.comment})
+
+
+def _create_extra_view(connection: "DuckDBPyConnection", viewed: Viewed) -> None:
+    name = f"{viewed.schema}.{viewed.name}"
+    connection.execute("USE warehouse")
+    try:
+        connection.execute(f"CREATE VIEW {name} AS {viewed.query}")
+    finally:
+        connection.execute("USE memory")
+    _comment(connection, "VIEW", {f"warehouse.{name}": viewed.comment})

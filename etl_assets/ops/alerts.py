@@ -1,4 +1,4 @@
-"""Alerts: what is wrong with a site's syncs, told once when it begins and once when it clears.
+"""Alerts: what is wrong with a site's syncs or a KPI, told once when it begins and once when it clears.
 
 A ``Condition`` says whether something holds now; ``evaluate`` compares it with what was raised before, stores the
 difference in ``ops.alerts`` and sends it to the webhook. Where none is set an alert goes to the log alone. What could
@@ -35,6 +35,9 @@ SENT_AT_ONCE = 10
 
 WORST_POINTS = 10
 """Named in an alert; a site has thousands, and a person looks at the heat map next."""
+
+BREACHES_NAMED = 10
+"""Named in an alert, of a KPI with a value for each entity; its check has the rest."""
 
 SERVER_ERRORS = 500
 
@@ -179,6 +182,24 @@ def behind_conditions(settings: Settings, site: str, read_to: datetime | None, *
     hours = settings.gap_horizon.total_seconds() / 3600
     message = f"Site not read without a hole for {hours:g} hours"
     return [Condition(f"behind:{site}", "behind", message, payload, behind)]
+
+
+def kpi_conditions(
+    kpi_id: str, name: str, *, error: str | None, breaches: Sequence[tuple[str, float, str]], day: date
+) -> list[Condition]:
+    """Whether a KPI failed for a market day, and whether values of it lie beyond its thresholds.
+
+    ``breaches`` are (entity, value in the KPI's unit, the limit in words). A KPI that failed and has none says nothing
+    about its thresholds: they stay as they were judged last. Give the newest day that is to be judged.
+    """
+    facts = {"kpiId": kpi_id, "kpiName": name, "day": day.isoformat()}
+    failed = Condition(f"kpi_failed:{kpi_id}", "kpi_failed", "KPI failed", {**facts, "error": error}, error is not None)
+    if error is not None and not breaches:
+        return [failed]
+    beyond = [{"entity": entity, "value": value, "limit": limit} for entity, value, limit in breaches[:BREACHES_NAMED]]
+    payload = {**facts, "breached": len(breaches), "breaches": beyond}
+    message = "KPI beyond its threshold"
+    return [failed, Condition(f"kpi_threshold:{kpi_id}", "kpi_threshold", message, payload, bool(breaches))]
 
 
 def evaluate(

@@ -10,11 +10,23 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import JSON, Select, String, cast, delete, func, or_, select
+from sqlalchemy import JSON, ColumnElement, Select, String, Table, cast, delete, func, or_, select
 
-from etl_assets.lake.publish import Copied
+from etl_assets.lake.publish import Copied, Extra
 from etl_assets.ops.database import begin, upsert_row
-from etl_assets.ops.tables import ALERTS, CHECKPOINTS, SITE_SYNC, SITE_WINDOWS, SYNC_RUNS
+from etl_assets.ops.tables import (
+    ALERTS,
+    CACHE_METADATA,
+    CHECKPOINTS,
+    JOB_HISTORY,
+    KPI_JOBS,
+    KPI_RUNS,
+    QUEUE_JOBS,
+    REQUEST_ANALYTICS,
+    SITE_SYNC,
+    SITE_WINDOWS,
+    SYNC_RUNS,
+)
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +37,17 @@ RUNS_COMMENT = (
     "What each run did for each dataset: fetched = filtered + invalid + duplicate + unchanged + inserted + updated. "
     "kept is what passed the filter (fetched - filtered), dropped what did not (filtered)."
 )
+
+KPI_HISTORY = timedelta(days=400)
+"""Of jobs and runs of KPIs: values are compared with those of a year before, which a run may explain. By when a job was
+made and not by its market day: a job for a day long ago keeps its workflows from being called twice as long as any."""
+
+RECORDS_COPIED = 10_000
+"""Of jobs, cached results and requests, the newest: a busy API has millions of requests in its thirty days, and they
+would be copied at every tick."""
+
+NOT_COPIED = {"client_id", "request", "sent", "error"}
+"""Of jobs and requests: who asked, and for what. An error may quote what was asked."""
 
 Status = Literal["complete", "partial", "failed"]
 
@@ -138,13 +161,17 @@ def clear_checkpoint(settings: Settings, name: str) -> None:
 def forget_old(settings: Settings, *, now: datetime) -> int:
     """Remove what is past its time; returns how many rows went.
 
-    That is records of runs, and alerts that were resolved, older than ``SYNC_RUN_RETENTION``; expired checkpoints; and
-    windows of sites that rows for whole hours can stand for. A window is never forgotten: what it says (this hour
-    need not be read again) stays true, and a backfill would read the hour anew.
+    That is records of runs, and alerts that were resolved, older than ``SYNC_RUN_RETENTION``; expired checkpoints and
+    tokens; records of requests older than ``REQUEST_RETENTION``; jobs of KPIs, with all their runs, older than
+    ``KPI_HISTORY``; and windows of sites that rows for whole hours can stand for. A window is never forgotten: what it
+    says (this hour need not be read again) stays true, and a backfill would read the hour anew.
     """
+    from etl_assets.ops.api_state import forget_requests
     from etl_assets.ops.site_state import coarsen
+    from etl_assets.ops.token_state import forget_tokens
 
     limit = now - settings.sync_run_retention
+    old_jobs = select(KPI_JOBS.c.trace_id).where(KPI_JOBS.c.created_at < now - KPI_HISTORY)
     with begin(settings) as connection:
         rows = sum(
             connection.execute(statement).rowcount
@@ -152,8 +179,11 @@ def forget_old(settings: Settings, *, now: datetime) -> int:
                 delete(SYNC_RUNS).where(SYNC_RUNS.c.finished_at < limit),
                 delete(CHECKPOINTS).where(CHECKPOINTS.c.expires_at <= now),
                 delete(ALERTS).where(ALERTS.c.resolved_at < limit),
+                delete(KPI_RUNS).where(KPI_RUNS.c.trace_id.in_(old_jobs)),
+                delete(KPI_JOBS).where(KPI_JOBS.c.created_at < now - KPI_HISTORY),
             )
         )
+    rows += forget_requests(settings, now=now) + forget_tokens(settings, now=now)
     return int(rows) + coarsen(settings, now=now)
 
 
@@ -164,13 +194,23 @@ def sync_runs(settings: Settings) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def copies_for_analysts(settings: Settings) -> list[Copied]:
-    """What of this database goes into ``warehouse.duckdb``: no cursor, no traceback, no address."""
+def copies_for_analysts(settings: Settings) -> list[Extra]:
+    """What of this database goes into ``warehouse.duckdb``: no cursor, no traceback, no address, no client.
+
+    And views over it.
+    """
+    from etl_assets.ops.views import EXPORT_VIEWS
+
     with begin(settings) as connection:
-        return [
-            Copied(schema="ops", name=name, comment=comment, rows=_arrow(connection, query))
-            for name, comment, query in _published(connection, settings)
+        published = [
+            *(("ops", *each) for each in _published(connection, settings)),
+            *(("ops", *each) for each in _exports()),
+            *(("kpi", *each) for each in _kpis()),
         ]
+        copies = [
+            Copied(schema, name, comment, _arrow(connection, query)) for schema, name, comment, query in published
+        ]
+    return [*copies, *EXPORT_VIEWS]
 
 
 def _published(connection: "Connection", settings: Settings) -> Sequence[tuple[str, str, Select[Any]]]:
@@ -202,6 +242,53 @@ def _published(connection: "Connection", settings: Settings) -> Sequence[tuple[s
     )
 
 
+def _exports() -> Sequence[tuple[str, str, Select[Any]]]:
+    newest = f"the newest {RECORDS_COPIED:,}"
+    return (
+        (
+            "queue_jobs",
+            f"Export jobs at work, and those whose results can be fetched; {newest}.",
+            _newest(QUEUE_JOBS, QUEUE_JOBS.c.created_at),
+        ),
+        (
+            "job_history",
+            f"Export jobs that have ended and whose results are gone; {newest}.",
+            _newest(JOB_HISTORY, JOB_HISTORY.c.created_at),
+        ),
+        (
+            "cache_metadata",
+            f"Results that the API keeps to answer equal requests; {newest}.",
+            _newest(CACHE_METADATA, CACHE_METADATA.c.created_at),
+        ),
+        (
+            "request_analytics",
+            f"Requests that the API answered, and how fast; {newest}.",
+            _newest(REQUEST_ANALYTICS, REQUEST_ANALYTICS.c.at),
+        ),
+    )
+
+
+def _newest(table: Table, moment: ColumnElement[datetime]) -> Select[Any]:
+    columns = [column for column in table.c if column.name not in NOT_COPIED]
+    return select(*columns).order_by(moment.desc(), *table.primary_key).limit(RECORDS_COPIED)
+
+
+def _kpis() -> Sequence[tuple[str, str, Select[Any]]]:
+    runs = [c for c in KPI_RUNS.c if c.name != "claimed_until"]
+    return (
+        (
+            "kpi_jobs",
+            "The daily run of a market day's KPIs; status and counts are those of its rows in kpi_runs.",
+            select(KPI_JOBS).order_by(KPI_JOBS.c.created_at, KPI_JOBS.c.trace_id),
+        ),
+        (
+            "kpi_runs",
+            "What became of each KPI of a job: value, workflow, what the workflow reported.",
+            select(*runs).order_by(KPI_RUNS.c.trace_id, KPI_RUNS.c.kpi_id),
+        ),
+    )
+
+
 def _recent_windows(connection: "Connection", settings: Settings) -> Select[Any]:
     """Years of complete hours would be copied at every tick, and tell an analyst nothing that the readings do not."""
     columns = SITE_WINDOWS.c
@@ -216,6 +303,7 @@ def _arrow(connection: "Connection", query: Select[Any]) -> "pa.Table":
     import pyarrow as pa
 
     kinds = {
+        "DATE": pa.date32(),
         "DATETIME": pa.timestamp("us", tz="UTC"),
         "FLOAT": pa.float64(),
         "INTEGER": pa.int64(),

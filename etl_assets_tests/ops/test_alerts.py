@@ -24,6 +24,7 @@ from etl_assets.ops.alerts import (
     alert_tags,
     evaluate,
     gap_conditions,
+    kpi_conditions,
     open_alerts,
     quality_conditions,
     report_metrics,
@@ -195,6 +196,53 @@ def test_a_score_at_the_threshold_is_good_and_no_score_says_nothing(settings):
 
     assert good.firing is False
     assert quality_conditions(settings, "a", date(2026, 11, 21), []) == []
+
+
+def test_a_kpi_that_failed_is_named_with_its_error_and_says_nothing_of_its_thresholds():
+    [failed] = kpi_conditions("price", "Price", error="status 500", breaches=[], day=date(2026, 11, 21))
+
+    assert (failed.key, failed.kind, failed.message, failed.firing) == (
+        "kpi_failed:price",
+        "kpi_failed",
+        "KPI failed",
+        True,
+    )
+    assert failed.payload == {"kpiId": "price", "kpiName": "Price", "day": "2026-11-21", "error": "status 500"}
+
+
+def test_values_beyond_their_thresholds_are_one_alert_a_kpi_that_names_the_first():
+    beyond = [(f"unit {n}", 300.0 + n, "above 300 AUD/MWh") for n in range(400)]
+
+    [failed, threshold] = kpi_conditions("price", "Price", error=None, breaches=beyond, day=date(2026, 11, 21))
+
+    assert (failed.key, failed.firing) == ("kpi_failed:price", False)
+    assert (threshold.key, threshold.kind, threshold.message, threshold.firing) == (
+        "kpi_threshold:price",
+        "kpi_threshold",
+        "KPI beyond its threshold",
+        True,
+    )
+    assert (threshold.payload["kpiName"], threshold.payload["day"], threshold.payload["breached"]) == (
+        "Price",
+        "2026-11-21",
+        400,
+    )
+    assert len(threshold.payload["breaches"]) == 10
+    assert threshold.payload["breaches"][1] == {"entity": "unit 1", "value": 301.0, "limit": "above 300 AUD/MWh"}
+
+
+def test_a_kpi_that_is_well_clears_both_of_its_alerts_and_one_whose_workflow_alone_failed_has_both(settings, now):
+    def told(error: str | None, breaches: list[tuple[str, float, str]]) -> list[tuple[str, str]]:
+        found = kpi_conditions("price", "Price", error=error, breaches=breaches, day=date(2026, 11, 21))
+        return [(alert.key, alert.status) for alert in evaluate(settings, found, now=now)]
+
+    both = told("status 500", [("SA1", 301.0, "above 300")])
+    worse = told("status 500", [])
+    well = told(None, [])
+
+    assert both == [("kpi_failed:price", "raised"), ("kpi_threshold:price", "raised")]
+    assert worse == []
+    assert well == [("kpi_failed:price", "resolved"), ("kpi_threshold:price", "resolved")]
 
 
 def test_a_gap_is_alerted_once_it_began_longer_ago_than_the_gap_sensor_looks(settings, now):
