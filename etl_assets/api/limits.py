@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal, Self
 
@@ -31,6 +32,9 @@ is forgotten, so that a flood from many addresses costs its senders' windows and
 
 NETWORK_BITS = 64
 """Of an IPv6 address: one household or machine has all addresses with the same first half."""
+
+ADDRESSES_KNOWN = 4_096
+"""Whose network is not worked out anew with each request."""
 
 
 class RateLimitError(ValueError):
@@ -172,6 +176,7 @@ def parsed(name: str, text: str) -> RateLimitItem:
     return limit
 
 
+@lru_cache(maxsize=ADDRESSES_KNOWN)
 def network_of(address: str) -> str:
     """What an address is counted as: itself, and of IPv6 its network."""
     try:
