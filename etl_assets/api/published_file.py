@@ -1,7 +1,6 @@
 """One published file, open: a DuckDB of its own, locked down, with what the file says of itself.
 
-The DuckDB is in memory with the file attached read-only, and is shut in as the sandbox of KPI queries is: it reads that
-file and the Parquet files that its views name. No setting can be changed, no extension loaded, nothing written.
+The DuckDB is in memory with the file attached read-only, and is shut in as in ``lake/locked.py``.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from etl_assets.lake.sql import literal
+from etl_assets.lake.locked import files_of_views, open_locked
 from etl_assets.lake.tables import TABLES
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ BUILT_ON = {"aemo.price": "aemo.dispatch_region", "ace.timeseries_all": "ace.tim
 COPIES = frozenset(t.full_name for t in TABLES if t.published == "copy")
 IN_FILES = frozenset(t.full_name for t in TABLES if t.published == "view") | frozenset(BUILT_ON)
 
-NAMED_FILE = re.compile(r"'((?:[^']|'')+\.parquet)'")
 PARTITION = re.compile(r"/(market_day|site_name)=([^/]+)(?=/)")
 
 
@@ -121,58 +119,19 @@ def open_published(path: Path) -> PublishedFile:
     # By its descriptor: what is looked at, opened and kept is one file, and no write-ahead log lies beside it.
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        root = locked_down(f"/dev/fd/{descriptor}")
-        snapshot, files = snapshot_of(root), _files_of_views(root)
+        root = open_locked(f"/dev/fd/{descriptor}", MEMORY, remote=True)
+        named = files_of_views(root)
+        snapshot, files = snapshot_of(root), {name: tuple(map(NamedFile.of, named[name])) for name in named}
     except BaseException:
         os.close(descriptor)
         raise
     return PublishedFile(identity_of(os.fstat(descriptor)), descriptor, root, snapshot, files)
 
 
-def locked_down(path: str) -> "DuckDBPyConnection":
-    """A DuckDB that can read a published file and the files that its views name, and nothing else, for good."""
-    import duckdb
-
-    from etl_assets.lake.connection import load_extension
-
-    connection = duckdb.connect(
-        config={
-            "memory_limit": MEMORY,
-            "temp_directory": "",
-            "max_temp_directory_size": "0B",
-            "autoload_known_extensions": "false",
-            "autoinstall_known_extensions": "false",
-            "allow_community_extensions": "false",
-            "python_enable_replacements": "false",
-        }
-    )
-    connection.execute(f"ATTACH {literal(path)} AS warehouse (READ_ONLY)")
-    named = sorted({file.path for files in _files_of_views(connection).values() for file in files})
-    if any("://" in name for name in named):
-        load_extension(connection, "httpfs")
-    connection.execute(f"SET allowed_paths = {literal(named)}")
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    # The files never change, so what was read of them once holds.
-    connection.execute("SET GLOBAL parquet_metadata_cache = true")
-    connection.execute("SET GLOBAL validate_external_file_cache = 'NO_VALIDATION'")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
 def snapshot_of(connection: "DuckDBPyConnection") -> Snapshot:
     """What a connection's file shows."""
     rows = connection.execute("SELECT snapshot_id, published_at FROM warehouse.ops.publication").fetchall()
     return Snapshot(*rows[0])
-
-
-def _files_of_views(connection: "DuckDBPyConnection") -> dict[str, tuple[NamedFile, ...]]:
-    rows = connection.execute(
-        "SELECT schema_name || '.' || view_name, sql FROM duckdb_views() "
-        "WHERE database_name = 'warehouse' AND NOT internal"
-    ).fetchall()
-    named = {name: NAMED_FILE.findall(sql) for name, sql in rows}
-    return {name: tuple(NamedFile.of(path.replace("''", "'")) for path in paths) for name, paths in named.items()}
 
 
 def _digest(parts: list[str]) -> str:

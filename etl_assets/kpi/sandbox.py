@@ -16,17 +16,10 @@ from typing import TYPE_CHECKING, Any
 from etl_assets.kpi.answer import MOST_ROWS, values_of
 from etl_assets.kpi.query import KpiSqlError
 from etl_assets.kpi.statement import MARKET_DAY, checked_statement, in_a_line
-from etl_assets.lake.sql import literal
+from etl_assets.lake.locked import open_locked
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-NAMED_FILES = r"""
-    SELECT DISTINCT replace(unnest(regexp_extract_all(sql, $$'((?:[^']|'')+\.parquet)'$$, 1)), $$''$$, $$'$$)
-    FROM duckdb_views()
-    WHERE database_name = 'warehouse' AND NOT internal
-"""
-"""The Parquet files that the views of the published file name: what their definitions have as text literals."""
 
 NOT_IMPORTED = ("numpy", "pandas", "pyarrow")
 """DuckDB imports them to see whether a parameter is one of theirs: 0.3 s and 60 MB for each process."""
@@ -41,7 +34,7 @@ def main() -> None:
     # It never has a byte to write into a file.
     _limit(resource.RLIMIT_FSIZE, 0)
     try:
-        connection = locked_connection(f"/dev/fd/{order['file']}", order["memory"])
+        connection = open_locked(f"/dev/fd/{order['file']}", f"{order['memory']}B", threads=1)
         snapshot, published_at = connection.execute(
             "SELECT snapshot_id, strftime(published_at, '%Y-%m-%dT%H:%M:%S.%f+00:00') FROM ops.publication"
         ).fetchall()[0]
@@ -65,39 +58,6 @@ def _limit(kind: int, most: int) -> None:
 
 def _say(answer: Mapping[str, Any]) -> None:
     print(json.dumps(answer), flush=True)  # noqa: T201 (its output is the answer)
-
-
-def locked_connection(path: str, memory: int) -> "DuckDBPyConnection":
-    """A connection that can read a published file and the files that its views name, and nothing else.
-
-    ``memory`` in bytes is for all of its queries; what does not fit is not written to the disk. Attached to a database
-    in memory, because ``duckdb.connect(path)`` shares a database with other connections of the process.
-    """
-    import duckdb
-
-    connection = duckdb.connect(
-        config={
-            "threads": 1,
-            "memory_limit": f"{memory}B",
-            "temp_directory": "",
-            "max_temp_directory_size": "0B",
-            "autoload_known_extensions": "false",
-            "autoinstall_known_extensions": "false",
-            "allow_community_extensions": "false",
-            "python_enable_replacements": "false",
-        }
-    )
-    connection.execute(f"ATTACH {literal(path)} AS warehouse (READ_ONLY)")
-    named = [name for (name,) in connection.execute(NAMED_FILES).fetchall()]
-    connection.execute(f"SET allowed_paths = {literal(named)}")
-    connection.execute("SET TimeZone = 'UTC'")
-    # The files never change, so what was read of them once holds.
-    connection.execute("SET parquet_metadata_cache = true")
-    connection.execute("SET validate_external_file_cache = 'NO_VALIDATION'")
-    connection.execute("USE warehouse")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
 
 
 def _answer(connection: "DuckDBPyConnection", question: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import pytest
 
 from etl_assets.kpi import query as query_module
 from etl_assets.kpi.query import KpiSqlError, KpiValue, PublishedFile, PublishedFileError
-from etl_assets.kpi.sandbox import locked_connection
 from etl_assets.lake.archive import archive_old
 from etl_assets.lake.connection import write_lake
+from etl_assets.lake.locked import open_locked
 from etl_assets.lake.publish import publish
 from etl_assets.lake.tables import DISPATCH_REGION, TIMESERIES_RAW, Table
 from etl_assets.lake.upsert import transaction, upsert
@@ -162,7 +162,7 @@ def filled(sql: str, lake: Settings) -> str:
 
 @pytest.fixture(scope="module")
 def locked(lake: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    with locked_connection(str(lake.warehouse_path), MEMORY) as connection:
+    with open_locked(str(lake.warehouse_path), f"{MEMORY}B", threads=1) as connection:
         yield connection
 
 
