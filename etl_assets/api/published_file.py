@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from etl_assets.lake.locked import files_of_views, open_locked
-from etl_assets.lake.tables import TABLES
+from etl_assets.lake.tables import TABLES, VIEWS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,11 +27,8 @@ Days = tuple[date, date]
 MEMORY = "1GB"
 """For all queries of an opened file together; what does not fit fails, and nothing is written to the disk."""
 
-BUILT_ON = {"aemo.price": "aemo.dispatch_region", "ace.timeseries_all": "ace.timeseries_raw"}
-"""Views that read another view beside, or instead of, files that they name themselves."""
-
 COPIES = frozenset(t.full_name for t in TABLES if t.published == "copy")
-IN_FILES = frozenset(t.full_name for t in TABLES if t.published == "view") | frozenset(BUILT_ON)
+IN_FILES = frozenset(t.full_name for t in TABLES if t.published == "view") | frozenset(VIEWS)
 
 PARTITION = re.compile(r"/(market_day|site_name)=([^/]+)(?=/)")
 
@@ -92,7 +89,7 @@ class PublishedFile:
         if table not in IN_FILES:
             # From the state database, which changes without a snapshot of the lake.
             return _digest([table, str(self.snapshot)])
-        names = (table, BUILT_ON.get(table, table))
+        names = (table, VIEWS.get(table, table))
         held = {f.path for name in names for f in self.files.get(name, ()) if f.may_hold(days, site)}
         return _digest([table, *sorted(held)])
 

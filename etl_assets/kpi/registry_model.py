@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
-from etl_assets.lake.tables import TABLES
+from etl_assets.lake.tables import TABLES, VIEWS
 
 SOURCE_TABLES = tuple(table.full_name for table in TABLES if table.schema in {"aemo", "ace", "quality"})
 """What a KPI may depend on. Not on other KPIs: all KPIs of a day are worked on side by side."""
@@ -68,15 +68,6 @@ class KpiMetadata(_Part):
 def asset_name_of(kpi_id: str) -> str:
     """The name of a KPI's asset. Dagster's names have no dashes."""
     return kpi_id.replace("-", "_")
-
-
-VIEWS = {
-    "aemo.price": "aemo.dispatch_region",
-    "ace.timeseries_all": "ace.timeseries_raw",
-    "ace.timeseries_raw_text": "ace.timeseries_raw",
-    "ace.timeseries_agg_epoch": "ace.timeseries_agg",
-}
-"""Views of the published file, and the tables that they show."""
 
 
 def _table(name: str) -> str:

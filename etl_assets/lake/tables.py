@@ -561,3 +561,11 @@ AEMO_TABLES = (
     REGION_FORECAST,
 )
 TABLES: tuple[Table, ...] = (*AEMO_TABLES, *ACE_TABLES, KPI_VALUES, REVISIONS, GAPS, QUARANTINE)
+
+VIEWS = {
+    "aemo.price": "aemo.dispatch_region",
+    "ace.timeseries_all": "ace.timeseries_raw",
+    "ace.timeseries_raw_text": "ace.timeseries_raw",
+    "ace.timeseries_agg_epoch": "ace.timeseries_agg",
+}
+"""Further views of the published file, and the table whose rows each shows; what they do is in ``publish.py``."""
