@@ -4,12 +4,11 @@ What they look like is in ``keys.py`` and ``clients.py``. This module is light: 
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-OWNER_ONLY = 0o600
+from etl_assets.private_files import write_private
 
 
 class CredentialsError(RuntimeError):
@@ -27,15 +26,5 @@ def kept(path: Path, make: Callable[[], Any]) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                _write(path, json.dumps(make()))
+                write_private(path, json.dumps(make()).encode())
     return path.read_text()
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    # What a killed process left may be readable by others.
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)

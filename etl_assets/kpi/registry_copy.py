@@ -9,7 +9,6 @@ Times are aware, and written in UTC.
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
 from etl_assets.kpi.registry_model import Registry
 from etl_assets.kpi.registry_text import RegistryError, built_in, parse_registry
+from etl_assets.private_files import write_private
 from etl_assets.settings import Settings
 
 NEVER_FETCHED = "never fetched"
@@ -112,7 +112,7 @@ def refresh(settings: Settings, *, now: datetime) -> RegistryStatus:
             _log.warning("The registry of KPIs is not taken, the last good copy stays in force: %s", error)
         before = former.digest if former else _merged(settings, None).digest
         status = _status(settings, now, error, changed_from=before)
-        _write(_status_path(settings), _STATUS.dump_json(status, indent=2))
+        write_private(_status_path(settings), _STATUS.dump_json(status, indent=2))
     _log.info("KPIs in force: %d, %d active, version %s", status.total, status.active, status.version or "unknown")
     return status
 
@@ -213,23 +213,8 @@ def _write_copy(settings: Settings, registry: Registry, source: str, now: dateti
     text = json.dumps(content | origin, indent=1, ensure_ascii=False).encode()
     # With its files of SQL in it, it may have grown too large.
     parse_registry(text, f"{source}, with its files of SQL")
-    _write(_copy_path(settings), text)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, on the disk and not only in its cache. It may hold tokens: for its owner's eyes."""
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    # It may hold the tokens of webhooks.
+    write_private(_copy_path(settings), text)
 
 
 @contextmanager
