@@ -10,6 +10,14 @@ import pytest
 
 from etl_assets.market_time import interval_ends
 from etl_assets.settings import Settings
+from etl_assets.settings import settings as process_settings
+
+with pytest.MonkeyPatch.context() as _patch:
+    # The definitions read the registry of KPIs in force as they load: not that of a demo in the checkout's own folder.
+    _patch.setenv("ETL_SOURCE", "live")
+    process_settings.cache_clear()
+    import etl_assets.kpi.loaded  # noqa: F401
+process_settings.cache_clear()
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "aemo"
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
