@@ -25,9 +25,9 @@ up: $(INSTALLED) ## Dagster's pages at http://127.0.0.1:3000, its daemon, and th
 	@$(BIN)/etl-assets up
 
 test: $(INSTALLED) ## The offline suite
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not servers and not node"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not servers and not browser and not node"
 
-test-all: $(INSTALLED) ## The offline suite, the tests that start Dagster's own servers, and those that need Node
+test-all: $(INSTALLED) ## The offline suite, the tests that start Dagster's own servers, a browser or Node
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(INSTALLED) ## ruff and mypy
@@ -43,7 +43,7 @@ bench: $(INSTALLED) ## Speed, as ratios against references in the same process
 	@$(BIN)/python -m benchmarks
 
 lock: ## Pin dependencies anew (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header --extra dev --extra notebook pyproject.toml -o requirements.lock
 
 clean: ## Remove the virtual environment and caches, not the data
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
