@@ -1,6 +1,7 @@
-"""The command line: ``etl-assets demo | up | tick | sql | kpi | publish | simulate | keys | token | doctor``.
+"""The command line: ``etl-assets demo | up | tick | sql | kpi | publish | backup | restore | simulate | keys | …``.
 
-``etl-assets kpi check | refresh | list`` is about the registry of KPIs; ``keys`` and ``token`` are in ``cli_api.py``.
+``etl-assets kpi check | refresh | list`` is about the registry of KPIs; ``keys`` and ``token`` are in ``cli_api.py``,
+``backup`` and ``restore`` in ``cli_backup.py``.
 """
 
 import csv
@@ -18,6 +19,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from etl_assets.cli_api import keys_app, token
+from etl_assets.cli_backup import backup, restore
 from etl_assets.market_time import DAY, NEM_TIME, market_day, utc_now
 from etl_assets.settings import settings
 
@@ -34,6 +36,8 @@ kpi_app = typer.Typer(no_args_is_help=True, help="The registry of KPIs: check it
 app.add_typer(kpi_app, name="kpi")
 app.add_typer(keys_app, name="keys")
 app.command()(token)
+app.command()(backup)
+app.command()(restore)
 # Into a pipe or file there is no width to fit: nothing is folded there.
 out = Console() if sys.stdout.isatty() else Console(width=400)
 err = Console(stderr=True)
@@ -47,6 +51,7 @@ def main() -> None:
     from pydantic import ValidationError
 
     from etl_assets.api.credentials import CredentialsError
+    from etl_assets.backup.manifest import BackupError
     from etl_assets.http import SourceError
     from etl_assets.kpi.registry import RegistryError
     from etl_assets.lake.connection import LakeBusyError
@@ -55,7 +60,7 @@ def main() -> None:
 
     processes = (AlreadyUpError, ProcessEndedError)
     configured = (MixedDataError, RegistryError, CredentialsError)
-    expected = (SourceError, LakeBusyError, FileNotFoundError, *configured, *processes)
+    expected = (SourceError, LakeBusyError, BackupError, FileNotFoundError, *configured, *processes)
     try:
         app()
     except expected as error:

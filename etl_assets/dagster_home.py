@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 PROJECT_ROOT = Path(__file__).parents[1]
 
 
+def find_dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's storage: what the environment names, else in the data folder. Makes nothing."""
+    return Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home)
+
+
 def prepare_dagster_home(settings: Settings) -> Path:
     """Make the folder, bring ``dagster.yaml`` up to date in it, and name it to Dagster in the environment.
 
