@@ -217,6 +217,11 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Addresses whose X-Forwarded-For is believed, with commas; empty: none."
     )
+    dashboard: Literal["loopback", "token", "off"] = Field(
+        "loopback",
+        description="Who sees the page at /: in development also this machine without a token; `token` only; `off`.",
+    )
+    dagster_url: str = Field("http://127.0.0.1:3000", description="Where the page's links to Dagster lead.")
     max_body_bytes: int = Field(65_536, ge=1, description="Largest body that the API takes.")
     max_query_bytes: int = Field(16_384, ge=1, description="Longest path with query that the API takes.")
 
@@ -285,7 +290,7 @@ class Settings(BaseSettings):
         except json.JSONDecodeError:
             raise ValueError('must be a JSON object such as {"Referer": "https://…"}') from None
 
-    @field_validator("ace_api_url")
+    @field_validator("ace_api_url", "dagster_url")
     @classmethod
     def _is_an_api_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):

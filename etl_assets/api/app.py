@@ -14,17 +14,20 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette_compress import add_compress_type
+from starlette_compress import add_compress_type, remove_compress_type
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from etl_assets.api.analytics import Analytics
+from etl_assets.api.dashboard.days import Calendar
+from etl_assets.api.dashboard.events import Events, EventStream
 from etl_assets.api.guards import RequestFrame, RequestLimits
 from etl_assets.api.health import Health
 from etl_assets.api.limits import AddressLimit, RateLimits
 from etl_assets.api.metrics import Metrics, StateCollector
 from etl_assets.api.problems import MEDIA_TYPE, ProblemDocument, install_problem_handlers, problem_responses
 from etl_assets.api.ranges import CompressAllButFiles
-from etl_assets.api.routes import data, health, jobs, operations, sites, tokens
+from etl_assets.api.routes import dashboard, data, health, jobs, operations, sites, tokens
+from etl_assets.api.server import AT_END
 from etl_assets.api.tokens import Tokens
 from etl_assets.api.warehouse import Warehouse
 from etl_assets.exports.submitter import Submitter
@@ -50,7 +53,8 @@ ALLOWED = ["Authorization", "Content-Type", "Accept", "If-None-Match", "If-Range
 COMPRESSED = (MEDIA_TYPE, "text/csv", "application/vnd.apache.arrow.stream", "application/x-ndjson")
 """Beside JSON. Parquet is compressed as it is; results of jobs are sent as they are: see ``ranges.py``."""
 
-ROUTERS = (data.router, sites.router, tokens.router, health.router, jobs.router, operations.router)
+ROUTERS = (data.router, sites.router, tokens.router, health.router, jobs.router, operations.router,
+           dashboard.router)  # fmt: skip
 """What is asked for the most first: a request is compared with one route after the other."""
 
 
@@ -96,6 +100,7 @@ def _furnish(app: FastAPI, settings: Settings, now: Callable[[], datetime], *, s
     state.rate_limits = RateLimits(settings, now)
     state.warehouse = Warehouse(settings)
     state.health = Health(settings, state.warehouse, now=now)
+    state.calendar = Calendar(settings, state.warehouse)
     state.analytics = Analytics(settings)
     state.submitter = Submitter(settings, now=now) if submits else None
     state.metrics = Metrics()
@@ -107,11 +112,12 @@ def _furnish(app: FastAPI, settings: Settings, now: Callable[[], datetime], *, s
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Open what the routes need; when the last request has ended, close it in the reverse order."""
     state = app.state
     state.tokens = await run_in_threadpool(Tokens.configured, state.settings)
     state.keys = state.tokens.keys
+    state.events = Events(state.settings, state.warehouse, state.health, now=state.now)
     async with AsyncExitStack() as opened:
         opened.callback(state.warehouse.close)
         opened.callback(state.health.close)
@@ -120,7 +126,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if state.submitter:
             state.submitter.start()
             opened.push_async_callback(run_in_threadpool, state.submitter.stop)
-        yield
+        opened.callback(state.events.end)
+        yield {AT_END: state.events.end}
 
 
 def _guards(app: FastAPI, settings: Settings, now: Callable[[], datetime]) -> list[Middleware]:
@@ -130,6 +137,8 @@ def _guards(app: FastAPI, settings: Settings, now: Callable[[], datetime]) -> li
     limits = {"body_bytes": settings.max_body_bytes, "target_bytes": settings.max_query_bytes}
     for media_type in COMPRESSED:
         add_compress_type(media_type)
+    # Events are short, and each is to arrive by itself.
+    remove_compress_type(EventStream.media_type)
     guards = [
         Middleware(RequestFrame, now, watchers),
         Middleware(AddressLimit, state.rate_limits),

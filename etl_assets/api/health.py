@@ -91,6 +91,7 @@ class Health:
         self._found: dict[str, Look] = {}
         self._found_at: datetime | None = None
         self._opened = ExitStack()
+        self._opening = Lock()
         self._instance: dg.DagsterInstance | None = None
 
     def close(self) -> None:
@@ -120,12 +121,13 @@ class Health:
         return _looked(self._dagster_daemon)
 
     def instance(self) -> "dg.DagsterInstance":
-        """Dagster's instance, opened once."""
+        """Dagster's instance, opened once: two that make the tables of a new one at the same time fail."""
         from etl_assets.dagster_home import dagster_instance
 
-        if self._instance is None:
-            self._instance = self._opened.enter_context(dagster_instance(self._settings))
-        return self._instance
+        with self._opening:
+            if self._instance is None:
+                self._instance = self._opened.enter_context(dagster_instance(self._settings))
+            return self._instance
 
     def _look(self) -> dict[str, Look]:
         for name, look in self._looks.items():

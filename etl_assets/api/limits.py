@@ -24,7 +24,7 @@ from etl_assets.settings import Settings
 Counted = Literal["client", "address", "token"]
 """What a limit is of: the requests of a client, of an address, or for tokens from an address."""
 
-TOKEN_PATHS = frozenset({"/token", "/refresh", "/revoke"})
+TOKEN_PATHS = frozenset({"/token", "/refresh", "/revoke", "/dashboard/session"})
 
 MOST_REMEMBERED = 500_000
 """Requests that are remembered, of all windows together: some 20 MB. Beyond it the window that was used the longest ago

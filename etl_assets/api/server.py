@@ -31,6 +31,9 @@ CONNECTIONS = 1_000
 END_TIME_S = 20
 """What is being answered may end; less than `etl-assets up` waits for its processes."""
 
+AT_END = "at_end"
+"""In the state of an application's lifespan: what to call when the server begins to end, for answers without an end."""
+
 
 class ImpatientProtocol(HttpToolsProtocol):
     """Uvicorn's faster protocol, which by itself waits for ever for a head, of any size, and for a reader."""
@@ -72,6 +75,12 @@ class ImpatientProtocol(HttpToolsProtocol):
         """The reader has caught up."""
         _stop(self._sending_timer)
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The server begins to end: what is being answered may, and events are told to."""
+        if at_end := self.app_state.get(AT_END):
+            at_end()
+        super().shutdown()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
