@@ -2,16 +2,37 @@
 
 import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import ConfigDict
 
 from etl_assets.lake.account import Account
 from etl_assets.lake.tables import Table
+from etl_assets.market_time import utc_now
 from etl_assets.quality.outcome import Outcome
 
+if TYPE_CHECKING:
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+        AssetCheckEvaluationTargetMaterializationData,
+    )
+
 OWNERS = ["team:market-data"]
+
+SOURCES = "sources"
+"""The group of what lies outside: where lineage begins."""
+
+
+def fresh_within(warn: timedelta, fail: timedelta) -> dg.FreshnessPolicy:
+    """How old an asset's last materialisation may be. Of any partition: what the lake lacks is for checks to say."""
+    return dg.FreshnessPolicy.time_window(warn_window=warn, fail_window=fail)
+
+
+EVERY_TICK = fresh_within(timedelta(minutes=20), timedelta(hours=1))
+EVERY_HOUR = fresh_within(timedelta(minutes=90), timedelta(hours=3))
+EVERY_DAY = fresh_within(timedelta(hours=25), timedelta(hours=49))
+"""Of what is made every five minutes, hourly, daily: a run that is missed warns, several fail."""
 
 LIVE_TAG = "etl_assets/live"
 """On the runs of ticks, which are not retried step by step: the next tick asks for the same and more."""
@@ -26,12 +47,15 @@ ERRORS_NAMED = 5
 class MomentConfig(dg.Config):
     """A run that works for a moment: a late tick must do what the punctual one would have done."""
 
+    # What is written below a field is what the launchpad says of it.
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     as_of: str = ""
     """The moment to work for, ISO 8601 with offset; empty is now. A tick gives its scheduled time."""
 
     def moment(self) -> datetime:
         """``as_of`` as an instant."""
-        return datetime.fromisoformat(self.as_of) if self.as_of else datetime.now(UTC)
+        return datetime.fromisoformat(self.as_of) if self.as_of else utc_now()
 
 
 def asset_key(table: Table) -> dg.AssetKey:
@@ -51,7 +75,41 @@ def column_schema(table: Table) -> dg.TableSchema:
                 tags={"unit": c.unit.replace("/", "_per_")} if c.unit else {},
             )
             for c in table.stored_columns
-        ]
+        ],
+        constraints=dg.TableConstraints(other=[f"unique: {', '.join(table.key)}"]),
+    )
+
+
+_MARKS = {
+    "interval_end": "Stamped by the interval's end; `market_day` counts those that end in (00:00, 24:00] NEM time.",
+    "instant": "Instants are UTC; `market_day` has those in [00:00, 24:00) NEM time.",
+    "day": "A market day is a calendar day of NEM time.",
+}
+
+
+def _described(table: Table) -> str:
+    """What a row is, its conventions of time, what revises it, and where an analyst finds it."""
+    parts = [f"One row per {', '.join(f'`{name}`' for name in table.key)}."]
+    if table.time:
+        parts.append(f"{_MARKS[table.marks]} NEM time is UTC+10 all year.")
+    if table.traced:
+        parts.append("A value that the source changes is replaced; the former one is in `quality.revisions`.")
+    return f"{table.comment}\n\n{' '.join(parts)}\n\nAnalysts: `{table.full_name}` in `warehouse.duckdb`."
+
+
+def source_spec(name: str, description: str, *, kinds: set[str], address: str, keeps: str, delay: str) -> dg.AssetSpec:
+    """Something outside that tables are made of: what it is, where, how long it keeps what, and how late it is."""
+    return dg.AssetSpec(
+        name,
+        description=description,
+        group_name=SOURCES,
+        kinds=kinds,
+        owners=OWNERS,
+        metadata={
+            "address": dg.MetadataValue.url(address),
+            "keeps": dg.MetadataValue.md(keeps),
+            "delay": dg.MetadataValue.md(delay),
+        },
     )
 
 
@@ -59,14 +117,14 @@ def table_spec(table: Table, group: str, **more: Any) -> dg.AssetSpec:  # noqa: 
     """What every asset of a table has: description, columns, kinds, owners, group."""
     return dg.AssetSpec(
         asset_key(table),
-        description=f"{table.comment}\n\nOne row per {', '.join(table.key)}. "
-        "Instants are UTC; a market day is NEM time.",
+        description=_described(table),
         group_name=group,
-        kinds={"python", "duckdb", "parquet"},
+        kinds={"duckdb", "parquet"},
         owners=OWNERS,
         metadata={
             "dagster/column_schema": column_schema(table),
             "dagster/table_name": f"lake.{table.full_name}",
+            "dagster/storage_kind": "duckdb",
         },
         **more,
     )
@@ -107,13 +165,23 @@ def check_result(key: dg.AssetKey, name: str, outcome: Outcome) -> dg.AssetCheck
     )
 
 
+def is_range(context: dg.AssetExecutionContext) -> bool:
+    """Whether a run was asked for a range of partitions: a backfill's is, be it of a single one.
+
+    What such a run yields of a check is recorded without a partition, and the one that it was for stays "skipped".
+    """
+    return "dagster/asset_partition_range_start" in context.run.tags
+
+
 def report_each(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcomes: dict[str, Outcome]
 ) -> None:
     """Record a day's checks under its partition: a run over a range would record them once, without one.
 
-    As events of this run: Dagster keeps one runless evaluation of a check and partition, and refuses the second.
+    As events of this run: Dagster keeps one runless evaluation of a check and partition, and refuses the second. Each
+    names the partition's materialisation, which must be recorded by then: the pages show no other.
     """
+    target = _newest_materialization(context.instance, key, partition)
     for name, outcome in outcomes.items():
         metadata = _check_metadata(outcome)
         context.log_event(
@@ -124,9 +192,25 @@ def report_each(
                 partition=partition,
                 severity=_severity(outcome),
                 description=outcome.description,
+                target_materialization_data=target,
                 metadata={n: dg.MetadataValue.text(v) if isinstance(v, str) else v for n, v in metadata.items()},
             )
         )
+
+
+def _newest_materialization(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str
+) -> "AssetCheckEvaluationTargetMaterializationData | None":
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+        AssetCheckEvaluationTargetMaterializationData,
+    )
+
+    of_partition = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
+    for record in instance.fetch_materializations(of_partition, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+    return None
 
 
 def summaries(

@@ -17,7 +17,9 @@ from etl_assets.kpi.loaded import KPI_ASSETS
 from etl_assets.lake.assets import LAKE_ASSETS
 from etl_assets.lake.automation import LAKE_JOBS, LAKE_SCHEDULES, LAKE_SENSORS
 from etl_assets.lake.resource import Lake
+from etl_assets.ops.failures import failure_sensor
 from etl_assets.ops.retention import dagster_history_trimmed, trim_history, trim_history_schedule
+from etl_assets.ops.watch import pipeline_measured, pipeline_watch, pipeline_watch_schedule
 
 with warnings.catch_warnings():
     # "Open in editor" on every asset; Dagster 1.13 calls it a beta, and its minor version is pinned.
@@ -32,12 +34,22 @@ with warnings.catch_warnings():
             *LAKE_ASSETS,
             *EXPORT_ASSETS,
             dagster_history_trimmed,
+            pipeline_measured,
         ]
     )
 
 defs = dg.Definitions(
     assets=ASSETS,
-    jobs=[*MARKET_JOBS, *SITE_JOBS, *KPI_JOBS, *LAKE_JOBS, *EXPORT_JOBS, *EXPORT_ASSET_JOBS, trim_history],
+    jobs=[
+        *MARKET_JOBS,
+        *SITE_JOBS,
+        *KPI_JOBS,
+        *LAKE_JOBS,
+        *EXPORT_JOBS,
+        *EXPORT_ASSET_JOBS,
+        trim_history,
+        pipeline_watch,
+    ],
     schedules=[
         *MARKET_SCHEDULES,
         *SITE_SCHEDULES,
@@ -45,8 +57,9 @@ defs = dg.Definitions(
         *LAKE_SCHEDULES,
         *EXPORT_SCHEDULES,
         trim_history_schedule,
+        pipeline_watch_schedule,
     ],
-    sensors=[*MARKET_SENSORS, *SITE_SENSORS, *KPI_SENSORS, *LAKE_SENSORS, *EXPORT_SENSORS],
+    sensors=[*MARKET_SENSORS, *SITE_SENSORS, *KPI_SENSORS, *LAKE_SENSORS, *EXPORT_SENSORS, failure_sensor],
     resources={"lake": Lake(), "aemo": Aemo(), "ace": Ace()},
     executor=dg.in_process_executor,
 )

@@ -6,10 +6,10 @@ A **market day** here is the calendar day in NEM time as the market counts it: t
 in (00:00, 24:00], so the interval that ends at midnight belongs to the day before. It is not the NEM *trading
 day*, which runs from 04:00 to 04:00.
 
-Nothing in this module reads the clock: every "now" is an argument.
+Nothing but ``utc_now`` reads the clock: every other "now" is an argument.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 
 NEM_TIME = timezone(timedelta(hours=10), "NEM")
@@ -77,6 +77,24 @@ def format_settlement_date(instant: datetime) -> str:
     return instant.astimezone(NEM_TIME).strftime("%Y/%m/%d %H:%M:%S")
 
 
-def utc_now() -> datetime:
-    """The wall clock. Called only at the edges (CLI, resources), and passed down from there."""
+def _wall_clock() -> datetime:
     return datetime.now(UTC)
+
+
+_clock = _wall_clock
+
+
+def utc_now() -> datetime:
+    """The clock, in UTC. Called only at the edges (CLI, resources), and passed down from there."""
+    return _clock()
+
+
+def use_clock(source: Callable[[], datetime] = _wall_clock) -> None:
+    """Have this process take its time (aware, UTC) from ``source``; without one, from the wall clock again.
+
+    For the simulated week (`soak`), whose processes call it as they start. No setting and no variable of the
+    environment does: a pipeline must not work for another time by mistake. Dagster, DuckLake and the file system go on
+    stamping what they write with the time it is.
+    """
+    global _clock  # noqa: PLW0603 (one clock a process)
+    _clock = source

@@ -78,11 +78,11 @@ def _summary(success: bool, events: "Sequence[dg.DagsterEvent]") -> RunSummary:
             case "ASSET_CHECK_EVALUATION":
                 _add_check(summary, event)
             case "STEP_FAILURE":
-                summary.errors.append(_reason(event))
+                summary.errors.append(reason(event))
     return summary
 
 
-def _reason(event: "dg.DagsterEvent") -> str:
+def reason(event: "dg.DagsterEvent") -> str:
     """What made a step fail: the description it gave, or the innermost error under Dagster's own wrapping."""
     data: Any = event.event_specific_data
     if data.user_failure_data and data.user_failure_data.description:
@@ -95,15 +95,22 @@ def _reason(event: "dg.DagsterEvent") -> str:
 
 def _add_records(summary: RunSummary, event: "dg.DagsterEvent") -> None:
     materialization = event.step_materialization_data.materialization
-    counts = {
-        name.removeprefix("records_"): value.value
-        for name, value in materialization.metadata.items()
-        if name.startswith("records_") and isinstance(value.value, int)
+    name = ".".join(materialization.asset_key.path)
+    shown: dict[str, Any] = {label: value.value for label, value in materialization.metadata.items()}
+    if of_run := shown.get("account_of_the_run"):
+        # It comes with each of the run's partitions.
+        summary.records[name] = _counts(of_run)
+    elif counts := _counts(shown):
+        former = summary.records.get(name, {})
+        summary.records[name] = {label: former.get(label, 0) + count for label, count in counts.items()}
+
+
+def _counts(shown: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        label.removeprefix("records_"): value
+        for label, value in shown.items()
+        if label.startswith("records_") and isinstance(value, int)
     }
-    if counts:
-        former = summary.records.get(".".join(materialization.asset_key.path), {})
-        summed = {name: former.get(name, 0) + count for name, count in counts.items()}
-        summary.records[".".join(materialization.asset_key.path)] = summed
 
 
 def _add_check(summary: RunSummary, event: "dg.DagsterEvent") -> None:

@@ -9,22 +9,25 @@ of its own, and the run fails at its end and names what is not.
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
 from etl_assets.ace.resource import Ace
 from etl_assets.asset_specs import (
     ERRORS_NAMED,
+    EVERY_HOUR,
+    EVERY_TICK,
     FETCH_RETRIES,
     LIVE_TAG,
-    OWNERS,
     MomentConfig,
     asset_key,
     check_result,
+    is_range,
     partitioned_check,
     records,
     report_each,
+    source_spec,
     summaries,
     table_spec,
 )
@@ -54,13 +57,14 @@ GROUP = "buildings"
 SITE_DAYS_PER_RUN = 10
 """A run costs some 4 s beside its work, and a failed one repeats its site days: ten bound both."""
 
-ACE_API = dg.AssetSpec(
+ACE_API = source_spec(
     "ace_api",
-    group_name=GROUP,
-    description="The ACE IoT API: points, their readings, and the last known weather of the sites of an account.",
+    "The ACE IoT API: the points of an account's sites, their readings page by page, and the last known weather. "
+    "Needs `ACE_API_KEY`. Times without an offset are UTC.",
     kinds={"json"},
-    owners=OWNERS,
-    metadata={"address": dg.MetadataValue.url("https://flightdeck.aceiot.cloud/api")},
+    address="https://flightdeck.aceiot.cloud/api",
+    keeps="readings from a site's first day; of the weather only what is known last",
+    delay="readings some minutes after they were taken, each site's gateway as it will",
 )
 ACE_SITES = table_spec(SITES, GROUP, deps=[ACE_API.key])
 """Comes with the points of each site; one row a site needs no asset that is made on its own."""
@@ -79,7 +83,7 @@ def keys_of(tables: Iterable[Table]) -> set[dg.AssetKey]:
 class SyncConfig(MomentConfig):
     """How sites are synced. The defaults suit backfills and healing."""
 
-    mode: str = "missing"
+    mode: Literal["missing", "live", "reread"] = "missing"
     """`missing`: what is not complete yet; `live`: what is new since the last sync; `reread`: all of it again."""
     hours: int = 0
     """With `reread`: only so many last hours before the moment; 0 is all of the day."""
@@ -88,9 +92,6 @@ class SyncConfig(MomentConfig):
 def _spec(table: Table, deps: Sequence[Table | dg.AssetSpec], **more: Any) -> dg.AssetSpec:  # noqa: ANN401 - AssetSpec's
     keys = [asset_key(dep) if isinstance(dep, Table) else dep.key for dep in deps]
     return table_spec(table, GROUP, deps=keys, skippable=True, **more)
-
-
-FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=20), fail_window=timedelta(hours=1))
 
 
 def _check_specs() -> list[dg.AssetCheckSpec]:
@@ -105,14 +106,15 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
 @dg.multi_asset(
     name="collect_sites",
     specs=[
-        _spec(POINTS, [ACE_API]),
-        _spec(TIMESERIES_RAW, [ACE_API], freshness_policy=FRESH),
-        _spec(WEATHER_RAW, [ACE_API], freshness_policy=FRESH),
-        _spec(TIMESERIES_AGG, [TIMESERIES_RAW]),
-        _spec(QUERY_METADATA, [TIMESERIES_AGG]),
-        _spec(DATA_QUALITY, [TIMESERIES_RAW, TIMESERIES_AGG, POINTS]),
-        _spec(GAPS, [TIMESERIES_RAW, POINTS]),
+        _spec(POINTS, [ACE_API], freshness_policy=EVERY_TICK),
+        _spec(TIMESERIES_RAW, [ACE_API], freshness_policy=EVERY_TICK),
+        _spec(WEATHER_RAW, [ACE_API], freshness_policy=EVERY_TICK),
+        _spec(TIMESERIES_AGG, [TIMESERIES_RAW], freshness_policy=EVERY_TICK),
+        _spec(QUERY_METADATA, [TIMESERIES_AGG], freshness_policy=EVERY_TICK),
+        _spec(DATA_QUALITY, [TIMESERIES_RAW, TIMESERIES_AGG, POINTS], freshness_policy=EVERY_HOUR),
+        _spec(GAPS, [TIMESERIES_RAW, POINTS], freshness_policy=EVERY_HOUR),
     ],
+    description="Reads what is missing of sites' market days, all sites side by side; derives aggregates, and scores.",
     check_specs=_check_specs(),
     partitions_def=SITE_DAY,
     can_subset=True,
@@ -378,7 +380,8 @@ def _scored(
         except (duckdb.Error, LakeBusyError) as error:
             failed[key] = f"not scored: {error}"
             continue
-        for table, metadata in ((DATA_QUALITY, scored.quality_metadata), (GAPS, scored.gap_metadata)):
+        quality = {**_pictures(scored.outcomes["readings_are_complete"]), **scored.quality_metadata}
+        for table, metadata in ((DATA_QUALITY, quality), (GAPS, scored.gap_metadata)):
             if asset_key(table) in context.selected_asset_keys:
                 _materialized(context, table, key, metadata)
         _tag(context, scored.alerts)
@@ -387,12 +390,18 @@ def _scored(
     return failed
 
 
+def _pictures(complete: Outcome) -> dict[str, Any]:
+    """The pictures that are short enough to be shown in place: a check's own page has all behind a click."""
+    shown = {name: complete.pictures.get(name, "") for name in ("at_a_glance", "month")}
+    return {name: dg.MetadataValue.md(text) for name, text in shown.items() if text}
+
+
 def _checked(
     context: dg.AssetExecutionContext, found: dict[str, dict[str, Outcome]], selected: set[str]
 ) -> Iterator[dg.AssetCheckResult]:
     """The checks of each site day under its partition, and for a range one result a check that sums them up."""
     quality = asset_key(DATA_QUALITY)
-    if len(context.partition_keys) > 1:
+    if is_range(context):
         for key, outcomes in found.items():
             report_each(context, quality, key, outcomes)
         yield from summaries(quality, selected if found else set(), list(found.values()), "site days")

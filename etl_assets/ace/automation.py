@@ -11,6 +11,7 @@ import dagster as dg
 
 from etl_assets.ace.assets import COLLECTED, DERIVED, SCORED, collect_sites, keys_of
 from etl_assets.asset_specs import LIVE_TAG
+from etl_assets.automation_specs import schedule, sensor
 from etl_assets.healing import (
     IN_PROGRESS,
     TICKS_AT_ONCE,
@@ -102,11 +103,10 @@ def _sites(instance: dg.DagsterInstance) -> Sequence[str]:
     return instance.get_dynamic_partitions(str(SITE_NAMES.name))
 
 
-@dg.schedule(
+@schedule(
     job=sites_live,
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def sites_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Every five minutes: what came since the last sync of each site, less ten minutes. All sites in one run.
@@ -139,22 +139,20 @@ def _request(
     return dg.RunRequest(tags=site_range_tags(days, sites), run_config=config)
 
 
-@dg.schedule(
+@schedule(
     job=sites_daily,
     cron_schedule="0 0 * * *",
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def sites_reread(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Daily at 00:00 UTC: the last 24 hours again in windows of one hour, readings and weather, then their scores."""
     return _request(context, DAY, sync_config(context.scheduled_execution_time, "reread", hours=24))
 
 
-@dg.schedule(
+@schedule(
     job=sites_scored,
     cron_schedule="7 * * * *",
     execution_timezone=NEM_ZONE_NAME,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def sites_scored_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Hourly: the scores and gaps of the open market day; in the first hours the closed one's, too."""
@@ -163,7 +161,7 @@ def sites_scored_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest 
     return _request(context, 2 * HOUR, sync_config(moment.replace(minute=moment.minute // TICK * TICK)))
 
 
-@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@sensor(minimum_interval_seconds=30)
 def sites_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Keeps the sites that Dagster knows in step with `SITES`, read anew each time: add a site, and it is collected.
 
@@ -227,7 +225,7 @@ def find_ailing_sites(
     return [AilingSiteDay(site, day, hours) for (site, day), hours in sorted(found.items())]
 
 
-@dg.sensor(job=sites_heal, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+@sensor(job=sites_heal, minimum_interval_seconds=60)
 def site_gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
     """Looks for hours of the last 36 that are not complete and asks for the site days that heal them.
 

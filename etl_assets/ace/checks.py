@@ -28,6 +28,13 @@ WETTEST = 500.0
 WINDIEST = 115.0
 """Wind speed in m/s: the strongest gust ever measured was 113 m/s, at Barrow Island."""
 
+UNIT_JUMP = 100.0
+"""Of a day's largest reading against the week before: kW for W is 1,000, a share for % is 100. The largest and not the
+mean, because what is on for an hour one day and all of the next has another mean in the same unit."""
+
+USUAL_DAYS, LEAST_USUAL_DAYS = 7, 3
+"""Days before that say what is usual, and how many of them a point must have readings on."""
+
 
 @dataclass(frozen=True, slots=True)
 class SiteInquiry:
@@ -104,6 +111,17 @@ def readings_are_plausible(asked: SiteInquiry) -> Outcome:
     return _outcome(found, len(found), "points with outliers or flat lines", query, is_error=False, **counts)
 
 
+def units_have_not_changed(asked: SiteInquiry) -> Outcome:
+    """No point reads a hundred times as much, or as little, as in the week before: a gateway that sends W for kW.
+
+    Judged by each day's largest reading. A person should look: a plant may have been off.
+    """
+    first = asked.day - USUAL_DAYS * DAY
+    found, query = asked.ask("changed_units", first=first, days=LEAST_USUAL_DAYS, factor=UNIT_JUMP)
+    named = [(point, f"{extent:g}", "after", f"{usual:g}") for point, extent, usual in found]
+    return _outcome(named, len(found), "points with readings of another magnitude", query, is_error=False)
+
+
 def no_reading_is_from_the_future(asked: SiteInquiry) -> Outcome:
     """No reading is stamped later than it was collected, but for a minute: a clock or a time zone is wrong."""
     found, query = asked.ask("readings_from_the_future")
@@ -164,6 +182,7 @@ QUESTIONS = (
     readings_are_complete,
     points_have_not_fallen_silent,
     readings_are_plausible,
+    units_have_not_changed,
     no_reading_is_from_the_future,
     nothing_is_quarantined,
     weather_is_plausible,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Ace(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's base is generic over what it yields
-    """Access to the ACE account that the settings name."""
+    """Access to the ACE account of `ACE_API_URL` and `ACE_API_KEY`, at `ACE_REQUESTS_PER_MINUTE` for all processes."""
 
     @contextmanager
     def client(self) -> "Iterator[AceClient]":

@@ -11,7 +11,7 @@ from etl_assets.lake.upsert import transaction
 from etl_assets.market_time import market_day
 from etl_assets.ops.alerts import Alert, evaluate, gap_conditions, quality_conditions
 from etl_assets.quality.outcome import Outcome
-from etl_assets.quality.plots import calendar, heat_map
+from etl_assets.quality.plots import calendar, heat_map, small_heat_map
 from etl_assets.quality.scores import hourly_coverage, monthly_coverage, record_site_gaps, score_day
 from etl_assets.settings import Settings
 
@@ -52,6 +52,7 @@ def score_site_day(settings: Settings, site: str, day: date, *, now: datetime) -
         still_open = _open_gaps(lake, site)
     complete = outcomes["readings_are_complete"]
     pictures = {
+        "at_a_glance": small_heat_map(covered.shares, f"{site} {day}, points by hour"),
         "points_by_hour": heat_map(covered.points, covered.shares, covered.labels, f"{site} {day}, points by hour"),
         "points_by_day": heat_map(by_day.points, by_day.shares, by_day.labels, f"{site} {day:%B %Y}, points by day"),
         "month": calendar(month, f"{site}, {day:%B %Y}"),
@@ -74,6 +75,7 @@ def score_site_day(settings: Settings, site: str, day: date, *, now: datetime) -
     }
     if mean is not None:
         quality["mean_score"] = mean
+        quality["points_below_alert"] = sum(score < settings.quality_alert_below for _, score in scores)
     return ScoredDay(quality, {"gaps_open": gaps.open, "gaps_healed": gaps.healed}, outcomes, alerts)
 
 

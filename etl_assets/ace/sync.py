@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from etl_assets.lake.account import Account
 from etl_assets.lake.archive import is_archived
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.tables import POINTS, TIMESERIES_AGG, TIMESERIES_RAW
-from etl_assets.market_time import DAY, day_start
+from etl_assets.market_time import DAY, day_start, utc_now
 from etl_assets.ops.alerts import (
     Alert,
     ETLMetrics,
@@ -108,7 +108,7 @@ def sync_site(settings: Settings, client: "AceClient", request: SyncRequest) -> 
     that ACE does not give, unless it is because the account shows no such site.
     """
     request = request.named
-    started = datetime.now(UTC)
+    started = utc_now()
     done = SiteSync(request, [])
     is_there = True
     try:
@@ -171,7 +171,7 @@ def _windows_of_day(settings: Settings, request: SyncRequest, day: date) -> list
 
 def _sync_runs(done: SiteSync, started: datetime) -> list[SyncRun]:
     """The records for ``ops.sync_runs``: readings and weather by market day, and points. Requests count once."""
-    finished = datetime.now(UTC)
+    finished = utc_now()
     results = done.results or [DayResult(done.request.site, done.request.days[-1], errors=list(done.errors))]
     runs = []
     for number, result in enumerate(results):

@@ -5,7 +5,7 @@ Assets that come from the same report are made together, so that each file is fe
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -14,21 +14,25 @@ from etl_assets.aemo.account import Collection, Job
 from etl_assets.aemo.aggregated import collect_month, days_of_month
 from etl_assets.aemo.checks import inquire_days, month_outcomes, questions
 from etl_assets.aemo.collect import collect
-from etl_assets.aemo.completeness import DayStatus, State
 from etl_assets.aemo.feeds import PRICE_AND_DEMAND_FEED, REPORTS, Feed, Report, feeds_of
+from etl_assets.aemo.figures import DayFigures, day_figures, month_figures
 from etl_assets.aemo.forecasts import collect_forecasts
+from etl_assets.aemo.metadata import account_metadata, account_of_run, day_metadata, figure_metadata
 from etl_assets.aemo.resource import Aemo
 from etl_assets.asset_specs import (
     ERRORS_NAMED,
+    EVERY_DAY,
+    EVERY_TICK,
     FETCH_RETRIES,
     LIVE_TAG,
-    OWNERS,
     MomentConfig,
     asset_key,
     check_result,
+    is_range,
     partitioned_check,
     records,
     report_each,
+    source_spec,
     summaries,
     table_spec,
 )
@@ -37,12 +41,10 @@ from etl_assets.lake.account import Account
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
 from etl_assets.lake.tables import PRICE_AND_DEMAND, REGION_FORECAST
-from etl_assets.lake.upsert import in_days
-from etl_assets.market_time import market_day
+from etl_assets.market_time import market_day, utc_now
 from etl_assets.ops.state import SyncRun, record_sync_run
 from etl_assets.partitions import MARKET_DAY, MARKET_MONTH, partition_days
 from etl_assets.quality.outcome import Outcome
-from etl_assets.quality.plots import strip
 from etl_assets.settings import Settings
 
 GROUP = "market"
@@ -50,27 +52,31 @@ GROUP = "market"
 BACKFILL_DAYS_PER_RUN = 10
 """A run costs some 4 s beside its work, and a failed one repeats its days: ten days bound both."""
 
-NEMWEB = dg.AssetSpec(
+NEMWEB = source_spec(
     "nemweb",
-    group_name=GROUP,
-    description="NEMWeb: AEMO's public files. CURRENT for days, ARCHIVE for 13 months, MMSDM for all of history.",
+    "NEMWeb, AEMO's public files: a zip an interval in `CURRENT`, a zip of zips a day in `ARCHIVE`, a zip a table and "
+    "month in `MMSDM`. No key. Market days in NEM time (UTC+10), intervals stamped by their end.",
     kinds={"csv"},
-    owners=OWNERS,
-    metadata={"address": dg.MetadataValue.url("https://www.nemweb.com.au/Reports/CURRENT/")},
+    address="https://www.nemweb.com.au/Reports/CURRENT/",
+    keeps="`CURRENT` two days, `ARCHIVE` 13 months, `MMSDM` all of history, a month after its end",
+    delay="a dispatch file appears when its interval begins; rooftop solar some 20 minutes after its half-hour",
 )
-FIVE_MINUTE_REPORT = dg.AssetSpec(
+FIVE_MINUTE_REPORT = source_spec(
     "five_minute_report",
-    group_name=GROUP,
-    description="The 5MIN report behind AEMO's dashboard: the last day of 5-minute values, and forecasts.",
+    "The 5MIN report behind AEMO's dashboard: 5-minute price and demand of the regions, and what is forecast now. "
+    "Fills in what NEMWeb lacks, and is the only source of `aemo/region_forecast`. Its end is announced.",
     kinds={"json"},
-    owners=OWNERS,
+    address="https://visualisations.aemo.com.au/aemo/apps/visualisation/index.html",
+    keeps="about the last 24 hours; a forecast only until the next is issued",
+    delay="as NEMWeb's",
 )
-PRICE_AND_DEMAND_FILES = dg.AssetSpec(
+PRICE_AND_DEMAND_FILES = source_spec(
     "price_and_demand_files",
-    group_name=GROUP,
-    description="AEMO's aggregated price and demand files, a month and region each, from 1998.",
+    "AEMO's aggregated price and demand: a CSV file a month and region. Half-hourly before 2021-10-01. No key.",
     kinds={"csv"},
-    owners=OWNERS,
+    address="https://aemo.com.au/energy-systems/electricity/national-electricity-market-nem/data-nem/aggregated-data",
+    keeps="all months from December 1998",
+    delay="the open month's file grows every day",
 )
 
 _SOURCES = {"5MIN": FIVE_MINUTE_REPORT.key, "PRICE_AND_DEMAND": PRICE_AND_DEMAND_FILES.key}
@@ -105,6 +111,8 @@ def report_assets(report: Report) -> dg.AssetsDefinition:
         name=f"collect_{report.name.lower()}",
         specs=[_feed_spec(feed) for feed in feeds],
         check_specs=[spec for feed in feeds for spec in _check_specs(feed)],
+        description=f"Makes market days of the {report.name} report's tables complete: compares what should be there "
+        "with what is, and fetches the difference.",
         partitions_def=MARKET_DAY,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(BACKFILL_DAYS_PER_RUN),
@@ -115,7 +123,7 @@ def report_assets(report: Report) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         selected = [feed for feed in feeds if asset_key(feed.table) in context.selected_asset_keys]
         job = Job(selected, partition_days(context.partition_keys), config.moment(), context.run.run_id, config.reread)
-        started = datetime.now(UTC)
+        started = utc_now()
         with aemo.client() as http:
             results = collect(lake.settings, http, job)
             stats = http.stats.snapshot()
@@ -123,7 +131,7 @@ def report_assets(report: Report) -> dg.AssetsDefinition:
             record_sync_run(lake.settings, sync_run(context, result, _span(job.days), stats, started))
         raise_if_failed(results, f"{report.name} {_span(job.days)}", retry=LIVE_TAG not in context.run.tags)
         for result in results:
-            yield _materialized(context, lake.settings, result, job)
+            yield from _recorded(context, lake.settings, result, job)
 
     return _collect
 
@@ -132,7 +140,7 @@ def sync_run(
     context: dg.AssetExecutionContext, result: Collection, partition: str, stats: HttpStats, started: datetime
 ) -> SyncRun:
     """The record of an attempt for ``ops.sync_runs``: a step that is tried again accounts for each try."""
-    account, finished = result.account, datetime.now(UTC)
+    account, finished = result.account, utc_now()
     return SyncRun(
         run_id=context.run.run_id,
         attempt=context.retry_number + 1,
@@ -173,76 +181,47 @@ def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = T
         )
 
 
-def _materialized(
+def _recorded(
     context: dg.AssetExecutionContext, settings: Settings, result: Collection, job: Job
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The result for Dagster: metadata of the run, and for each market day its rows, its strip and its checks."""
     key = asset_key(result.feed.table)
     by_day = _evaluate(settings, result, job)
-    several = len(by_day) > 1
+    several = is_range(context)
     selected = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
-    reported: list[dg.AssetCheckResult] = []
-    for partition, (metadata, outcomes) in by_day.items():
-        wanted = {name: outcome for name, outcome in outcomes.items() if name in selected}
-        if several:
-            context.add_asset_metadata(asset_key=key, partition_key=partition, metadata=metadata)
-            report_each(context, key, partition, wanted)
-        else:
-            reported = [check_result(key, name, outcome) for name, outcome in wanted.items()]
+    first_metadata, first_outcomes = next(iter(by_day.values()))
     if several:
-        reported = summaries(key, selected, [outcomes for _, outcomes in by_day.values()])
-    single = {} if several else next(iter(by_day.values()))[0]
-    return dg.MaterializeResult(asset_key=key, metadata={**account_metadata(result), **single}, check_results=reported)
+        for partition, (metadata, _) in by_day.items():
+            context.add_asset_metadata(asset_key=key, partition_key=partition, metadata=metadata)
+    yield dg.MaterializeResult(
+        asset_key=key,
+        metadata=account_of_run(result, len(by_day)) if several else {**first_metadata, **account_metadata(result)},
+        check_results=summaries(key, selected, [outcomes for _, outcomes in by_day.values()])
+        if several
+        else _single(key, selected, first_outcomes),
+    )
+    if several:
+        for partition, (_, outcomes) in by_day.items():
+            report_each(context, key, partition, {n: outcome for n, outcome in outcomes.items() if n in selected})
 
 
 def _evaluate(settings: Settings, result: Collection, job: Job) -> dict[str, tuple[dict[str, Any], dict[str, Outcome]]]:
     """For each market day, its metadata and the answers to its checks: asked together, for the price of one."""
-    table = result.feed.table
     with read_lake(settings) as lake:
-        rows = dict(
-            lake.execute(
-                f"SELECT market_day, count(*) FROM {table.lake_name} WHERE {in_days(job.days)} GROUP BY 1"
-            ).fetchall()
-        )
+        figures = day_figures(lake, result.feed.table, job.days)
         return {
             str(asked.day): (
-                _day_metadata(asked.status, rows.get(asked.day, 0)),
+                day_metadata(asked.status, figures.get(asked.day, DayFigures())),
                 {name: question(asked) for name, question in questions(result.feed).items()},
             )
             for asked in inquire_days(lake, result.feed, job.days, job.now)
         }
 
 
-def _day_metadata(status: DayStatus, rows: int) -> dict[str, Any]:
-    return {
-        "dagster/partition_row_count": rows,
-        "intervals_complete": status.count(State.COMPLETE),
-        "intervals_missing": len(status.lacking),
-        "day": dg.MetadataValue.md(strip([s.value for s in status.states.values()], f"{status.day} by interval")),
-    }
-
-
-def account_metadata(result: Collection) -> dict[str, Any]:
-    """The account of every record, and what went wrong, for a run's metadata."""
-    metadata: dict[str, Any] = {**records(result.account), "files_read": result.files_read}
-    if result.rows_by_source:
-        metadata["rows_by_source"] = dg.MetadataValue.json(dict(result.rows_by_source))
-    if result.refused:
-        metadata["files_refused"] = dg.MetadataValue.json([f"{f.source_file}: {f.reason}" for f in result.refused])
-    if result.warnings:
-        metadata["footers_that_do_not_fit"] = dg.MetadataValue.json(
-            [f"{f.source_file}: {f.reason}" for f in result.warnings]
-        )
-    if result.unfilled:
-        metadata["could_not_fill_in"] = dg.MetadataValue.json(result.unfilled)
-    if result.errors:
-        metadata["errors"] = dg.MetadataValue.json(result.errors)
-    return metadata
-
-
 @dg.multi_asset(
     name="collect_region_forecast",
-    specs=[table_spec(REGION_FORECAST, GROUP, deps=[FIVE_MINUTE_REPORT.key])],
+    specs=[table_spec(REGION_FORECAST, GROUP, deps=[FIVE_MINUTE_REPORT.key], freshness_policy=EVERY_TICK)],
+    description="Brings in what the 5MIN report forecasts now; a past market day keeps what was stored at the time.",
     partitions_def=MARKET_DAY,
     backfill_policy=dg.BackfillPolicy.multi_run(BACKFILL_DAYS_PER_RUN),
     retry_policy=FETCH_RETRIES,
@@ -267,7 +246,8 @@ def region_forecast(
 
 @dg.multi_asset(
     name="collect_price_and_demand",
-    specs=[table_spec(PRICE_AND_DEMAND, GROUP, deps=[PRICE_AND_DEMAND_FILES.key])],
+    specs=[table_spec(PRICE_AND_DEMAND, GROUP, deps=[PRICE_AND_DEMAND_FILES.key], freshness_policy=EVERY_DAY)],
+    description="Makes months of AEMO's aggregated price and demand complete.",
     check_specs=_check_specs(PRICE_AND_DEMAND_FEED, MARKET_MONTH),
     partitions_def=MARKET_MONTH,
     # A month is five files; a run of twelve keeps a backfill from 1998 to some thirty runs.
@@ -280,7 +260,7 @@ def price_and_demand(
     """A month of AEMO's aggregated price and demand."""
     key, outcomes = asset_key(PRICE_AND_DEMAND), []
     for month in partition_days(context.partition_keys):
-        started = datetime.now(UTC)
+        started = utc_now()
         with aemo.client() as http:
             result = collect_month(
                 lake.settings, http, month, now=config.moment(), run_id=context.run.run_id, reread=config.reread
@@ -291,29 +271,26 @@ def price_and_demand(
         context.add_asset_metadata(
             asset_key=key,
             partition_key=f"{month}",
-            metadata={**account_metadata(result), **_rows_in(lake, month)},
+            metadata={**_month_metadata(lake, month), **account_metadata(result)},
         )
         outcomes.append(month_outcomes(lake.settings, month, config.moment()))
-        if len(context.partition_keys) > 1:
-            report_each(context, key, str(month), outcomes[-1])
     selected = {check.name for check in context.selected_asset_check_keys}
     reported = (
-        summaries(key, selected, outcomes, "months") if len(outcomes) > 1 else _single(key, selected, outcomes[0])
+        summaries(key, selected, outcomes, "months") if is_range(context) else _single(key, selected, outcomes[0])
     )
     yield dg.MaterializeResult(asset_key=key, check_results=reported)
+    if is_range(context):
+        for month, answers in zip(context.partition_keys, outcomes, strict=True):
+            report_each(context, key, month, answers)
 
 
 def _single(key: dg.AssetKey, selected: set[str], outcomes: dict[str, Outcome]) -> list[dg.AssetCheckResult]:
     return [check_result(key, name, outcome) for name, outcome in outcomes.items() if name in selected]
 
 
-def _rows_in(lake: Lake, month: date) -> dict[str, Any]:
+def _month_metadata(lake: Lake, month: date) -> dict[str, Any]:
     with lake.get_connection(read_only=True) as connection:
-        row = connection.execute(
-            f"SELECT count(*) FROM {PRICE_AND_DEMAND.lake_name} WHERE market_day BETWEEN ? AND ?",
-            [month, days_of_month(month)[-1]],
-        ).fetchone()
-    return {"dagster/partition_row_count": int(row[0])}
+        return figure_metadata(month_figures(connection, PRICE_AND_DEMAND, days_of_month(month)))
 
 
 REPORT_ASSETS: list[dg.AssetsDefinition] = [report_assets(report) for report in REPORTS]

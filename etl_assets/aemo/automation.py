@@ -13,6 +13,7 @@ from etl_assets.aemo.assets import LIVE_ASSETS, REPORT_ASSETS, price_and_demand
 from etl_assets.aemo.completeness import State, day_statuses
 from etl_assets.aemo.feeds import REPORTS, Report, feeds_of
 from etl_assets.asset_specs import LIVE_TAG, asset_key
+from etl_assets.automation_specs import schedule, sensor
 from etl_assets.healing import (
     IN_PROGRESS,
     TICKS_AT_ONCE,
@@ -84,11 +85,10 @@ def _since_market_start(first: date, last: date) -> list[date]:
     return list(days_between(max(first, settings().market_start), last))
 
 
-@dg.schedule(
+@schedule(
     job=market_live,
     cron_schedule="1-59/5 * * * *",
     execution_timezone=NEM_ZONE_NAME,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def market_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """At minutes 1, 6, 11 …: the interval whose file appeared a minute before.
@@ -106,24 +106,24 @@ def market_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     )
 
 
-@dg.schedule(
+@schedule(
     job=market_heal,
     cron_schedule="30 1 * * *",
     execution_timezone=NEM_ZONE_NAME,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def market_recheck(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def market_recheck(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Daily at 01:30: reads the day before yesterday again, when its archive is out, to notice revisions."""
     moment = context.scheduled_execution_time
     day = market_day(moment) - 2 * DAY
+    if not _since_market_start(day, day):
+        return dg.SkipReason(f"{day} is before MARKET_START, {settings().market_start}")
     return dg.RunRequest(partition_key=str(day), run_config=collect_config(REPORT_ASSETS, moment, reread=True))
 
 
-@dg.schedule(
+@schedule(
     job=market_months,
     cron_schedule="15 6 * * *",
     execution_timezone=NEM_ZONE_NAME,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def market_months_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Daily at 06:15: the aggregated file of yesterday's month, which grew at midnight."""
@@ -164,10 +164,9 @@ def find_ailing(lake: Lake, now: datetime) -> list[Ailing]:
     return found
 
 
-@dg.sensor(
+@sensor(
     job=market_heal,
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
     """Looks for intervals missing in the last 36 hours and asks for the market days that heal them.

@@ -10,7 +10,7 @@ from etl_assets.settings import settings
 
 
 class Aemo(dg.ConfigurableResource):  # type: ignore[type-arg]  # dagster's base is generic over what it yields
-    """Access to AEMO's sites, or to a local mirror of them, as the settings say."""
+    """Access to AEMO's sites, or to a local mirror: `NEMWEB_URL`, `AEMO_API_URL`, `PRICE_AND_DEMAND_URL`."""
 
     @contextmanager
     def client(self) -> Iterator[HttpClient]:

@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from etl_assets.asset_specs import EVERY_HOUR, OWNERS
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import utc_now
 
 
-@dg.asset(group_name="ops", kinds={"python"}, owners=["team:market-data"])
+@dg.asset(group_name="ops", kinds={"python"}, owners=OWNERS, freshness_policy=EVERY_HOUR)
 def exports_tidied(lake: Lake) -> dg.MaterializeResult[None]:
     """The API's folder without results older than `JOB_RESULT_LIFE` and cached answers past their time. Hourly.
 

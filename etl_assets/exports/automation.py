@@ -4,7 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 import dagster as dg
+from pydantic import ConfigDict
 
+from etl_assets.automation_specs import sensor
 from etl_assets.exports.assets import exports_tidied
 from etl_assets.exports.dagster_runs import CLIENT_TAG, EXPORT_TAG, submit_due
 from etl_assets.exports.jobs import error_for_clients
@@ -21,7 +23,10 @@ BEHIND = 10
 class ExportConfig(dg.Config):
     """Which job a run is for."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     job_id: str
+    """As the API gave it to the client: `job_…`."""
 
 
 @dg.op(name=EXPORT_OP, description="Reads what a job asks for from the published file, and writes its result.")
@@ -78,7 +83,7 @@ def export_tags(job: ExportJob) -> dict[str, str]:
     return {EXPORT_TAG: job.job_id, CLIENT_TAG: job.client_id, "dagster/priority": priority, "dagster/max_retries": "0"}
 
 
-@dg.sensor(job=export_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@sensor(job=export_job, minimum_interval_seconds=30)
 def export_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SkipReason:
     """Does what the API's own submitter does each half second: a job is tried again also while the API is down."""
     started = submit_due(lake.settings, context.instance, now=utc_now())
@@ -97,7 +102,7 @@ exports_hourly_schedule = dg.ScheduleDefinition(
     cron_schedule="51 * * * *",
     execution_timezone=NEM_ZONE_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Hourly, between two ticks.",
+    description="At minute 51: removes results, cached answers and tokens that have had their time.",
 )
 
 EXPORT_JOBS = [export_job]

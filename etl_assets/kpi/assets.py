@@ -7,7 +7,7 @@ registry's last good copy only: no network at import.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +16,8 @@ import dagster as dg
 
 from etl_assets.asset_specs import (
     ERRORS_NAMED,
+    EVERY_DAY,
+    EVERY_HOUR,
     FETCH_RETRIES,
     OWNERS,
     MomentConfig,
@@ -28,10 +30,10 @@ from etl_assets.kpi.events import Recorder, kpi_key
 from etl_assets.kpi.registry import Kpi
 from etl_assets.lake.resource import Lake
 from etl_assets.lake.tables import KPI_VALUES
-from etl_assets.market_time import DAY, instant_day
+from etl_assets.market_time import DAY, instant_day, utc_now
 from etl_assets.partitions import MARKET_DAY, partition_days
 from etl_assets.quality.outcome import Outcome
-from etl_assets.settings import Settings
+from etl_assets.settings import Settings, settings
 
 if TYPE_CHECKING:
     from etl_assets.kpi.run import Done
@@ -57,6 +59,7 @@ _log = logging.getLogger(__name__)
     group_name=GROUP,
     kinds={"json"},
     owners=OWNERS,
+    freshness_policy=EVERY_HOUR,
     check_specs=[
         dg.AssetCheckSpec(
             REGISTRY_IS_GOOD,
@@ -78,7 +81,7 @@ def kpi_registry(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.M
     from etl_assets.kpi.loaded import REGISTRY
     from etl_assets.kpi.registry import refresh
 
-    status = refresh(lake.settings, now=datetime.now(UTC))
+    status = refresh(lake.settings, now=utc_now())
     # This process has loaded the newest one anyway; the schedule says what the pages show.
     is_loaded = status.digest == context.run.tags.get(LOADED_TAG, REGISTRY.digest)
     said = f"{status.total} KPIs, {status.active} active"
@@ -145,6 +148,12 @@ def _tag(text: str) -> str:
     return kept[:63]
 
 
+def runs_daily(cron: str) -> bool:
+    """Whether a schedule's expression means once a day: minute and hour are set, the rest is every."""
+    minute, hour, *days = cron.split()
+    return days == ["*"] * 3 and minute.isdigit() and hour.isdigit()
+
+
 def _spec(kpi: Kpi) -> dg.AssetSpec:
     tags = {"kpi/type": kpi.type, "kpi/category": kpi.metadata.category, "kpi/active": str(kpi.active).lower()}
     kinds = ({"sql", "duckdb"} if kpi.sql else set()) | ({"webhook"} if kpi.webhook_url else set())
@@ -159,6 +168,7 @@ def _spec(kpi: Kpi) -> dg.AssetSpec:
         deps=[dg.AssetKey(table.split(".")) for table in tables] or [KPI_REGISTRY_KEY],
         tags={name: _tag(value) for name, value in tags.items() if value},
         metadata=_metadata(kpi),
+        freshness_policy=EVERY_DAY if kpi.active and runs_daily(settings().kpi_cron) else None,
         code_version=sha256(kpi.sql.encode()).hexdigest()[:12] if kpi.sql else None,
         skippable=True,
     )
@@ -169,6 +179,7 @@ def kpi_assets(kpis: Sequence[Kpi]) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=COMPUTE_KPIS,
+        description="Works off the KPIs of market days side by side: the value first, then the workflow. Publishes.",
         specs=[_spec(kpi) for kpi in kpis],
         check_specs=[
             partitioned_check(name, kpi_key(kpi), asked, MARKET_DAY)
@@ -257,7 +268,7 @@ def _tell(context: dg.AssetExecutionContext, chosen: Settings, done: "Sequence[D
             day=each.day,
         )
     ]
-    if tags := alert_tags(evaluate(chosen, conditions, now=datetime.now(UTC))):
+    if tags := alert_tags(evaluate(chosen, conditions, now=utc_now())):
         context.instance.add_run_tags(context.run.run_id, tags)
 
 
@@ -279,7 +290,7 @@ def _publish(chosen: Settings) -> None:
     from etl_assets.lake.publish import publish
     from etl_assets.ops.state import copies_for_analysts
 
-    publish(chosen, now=datetime.now(UTC), extra=copies_for_analysts(chosen))
+    publish(chosen, now=utc_now(), extra=copies_for_analysts(chosen))
 
 
 def _raise_if_failed(failed: "Sequence[Done]", worked_on: int) -> None:

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
+from etl_assets.automation_specs import schedule, sensor
 from etl_assets.healing import Attempts, dump_attempts, load_attempts, plan_healing, runs_healing
 from etl_assets.kpi.assets import COMPUTE_KPIS, KPI_REGISTRY_KEY, LOADED_TAG
 from etl_assets.kpi.events import kpi_key
@@ -56,11 +57,10 @@ def last_complete_day(moment: datetime) -> date:
     return instant_day(moment) - DAY
 
 
-@dg.schedule(
+@schedule(
     job=kpi_daily,
     cron_schedule=settings().kpi_cron,
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def kpi_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     """Daily (`KPI_CRON`, 12:00 UTC): all active KPIs of the last complete market day, and their workflows.
@@ -96,11 +96,10 @@ def _partitions_between(first: date, last: date) -> list[date]:
     return [day for day in days_between(first, last) if day >= settings().market_start]
 
 
-@dg.schedule(
+@schedule(
     job=kpi_refresh,
     cron_schedule="47 * * * *",
     execution_timezone=NEM_ZONE_NAME,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def kpi_registry_schedule() -> dg.RunRequest:
     """Hourly: the registry anew, and whether it is valid. A new KPI is there when the code location is reloaded."""
@@ -146,7 +145,7 @@ def _left_out(chosen: Settings, now: datetime) -> date | None:
     return due if is_daily and is_missing else None
 
 
-@dg.sensor(job=kpi_daily, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+@sensor(job=kpi_daily, minimum_interval_seconds=60)
 def kpi_retry_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
     """Asks again for KPIs that failed, and for no other: after 5, 15, then 60 minutes, for 36 hours.
 
@@ -171,7 +170,7 @@ def kpi_retry_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Sens
     return dg.SensorResult(run_requests=requests, cursor=dump_attempts(kept))
 
 
-@dg.sensor(job=kpi_daily, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@sensor(job=kpi_daily, minimum_interval_seconds=30)
 def kpi_reports_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
     """Notices what workflows reported, and asks for the KPIs' market days: their values and checks become seen."""
     from etl_assets.ops.kpi_records import reported_since

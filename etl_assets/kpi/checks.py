@@ -94,7 +94,14 @@ def _within(
     )
 
 
-def _plot(history: History, day: date, extreme: Callable[[Sequence[float]], float], limit: float) -> dict[str, str]:
+def history_plot(history: History, day: date) -> str:
+    """The last 30 days, of each the highest entity, as Markdown that is shown in place; empty where there is none."""
+    return _plot(history, day, max).get("last_30_days", "")
+
+
+def _plot(
+    history: History, day: date, extreme: Callable[[Sequence[float]], float], limit: float | None = None
+) -> dict[str, str]:
     """The last 30 days: of each the entity that is nearest to the limit, and the limit itself."""
     days = [day - timedelta(days=n) for n in reversed(range(PLOTTED_DAYS))]
     by_day: dict[date, list[float]] = {}
@@ -105,5 +112,5 @@ def _plot(history: History, day: date, extreme: Callable[[Sequence[float]], floa
     line = [extreme(by_day[at]) if at in by_day else None for at in days]
     first = next((n for n, value in enumerate(line) if value is not None), len(line))
     name = "highest" if extreme is max else "lowest"
-    drawn = sparkline(line[first:], f"{name} of the {PLOTTED_DAYS} days to {day}", [limit])
+    drawn = sparkline(line[first:], f"{name} of the {PLOTTED_DAYS} days to {day}", [] if limit is None else [limit])
     return {"last_30_days": drawn} if drawn else {}

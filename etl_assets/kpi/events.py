@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from etl_assets.asset_specs import check_result, report_each, summaries
-from etl_assets.kpi.checks import PLOTTED_DAYS, History, outcomes, shown_value
+from etl_assets.asset_specs import check_result, is_range, report_each, summaries
+from etl_assets.kpi.checks import PLOTTED_DAYS, History, history_plot, outcomes, shown_value
 from etl_assets.quality.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Recorder:
     def __init__(self, context: dg.AssetExecutionContext, settings: "Settings", done: "Sequence[Done]") -> None:
         self._context = context
         self._done = [each for each in done if not each.error and not each.is_pending]
-        self._several = len(context.partition_keys) > 1
+        self._several = is_range(context)
         self._selected = {(check.asset_key, check.name) for check in context.selected_asset_check_keys}
         self._history = _histories(settings, self._done)
 
@@ -68,11 +68,16 @@ class Recorder:
         found = outcomes(done.kpi, done.day, done.values, self._history.get(done.kpi.id, {}))
         return {name: outcome for name, outcome in found.items() if (kpi_key(done.kpi), name) in self._selected}
 
+    def _shown(self, done: "Done") -> dict[str, Any]:
+        drawn = history_plot(self._history.get(done.kpi.id, {}), done.day) if done.values else ""
+        picture = {f"highest_of_{PLOTTED_DAYS}_days": dg.MetadataValue.md(drawn)} if drawn else {}
+        return picture | value_metadata(done.kpi, done.values or (), done.workflow)
+
     def _result(self, done: "Done") -> dg.MaterializeResult[None]:
         key = kpi_key(done.kpi)
         return dg.MaterializeResult(
             asset_key=key,
-            metadata={**value_metadata(done.kpi, done.values or (), done.workflow), "seconds": round(done.seconds, 3)},
+            metadata={**self._shown(done), "seconds": round(done.seconds, 3)},
             check_results=[check_result(key, name, outcome) for name, outcome in self._outcomes(done).items()],
         )
 
@@ -80,8 +85,8 @@ class Recorder:
         key = kpi_key(days[0].kpi)
         answered = [self._outcomes(each) for each in days]
         for each, answers in zip(days, answered, strict=True):
-            metadata = value_metadata(each.kpi, each.values or (), each.workflow)
-            self._context.log_event(dg.AssetMaterialization(key, partition=str(each.day), metadata=metadata))
+            event = dg.AssetMaterialization(key, partition=str(each.day), metadata=self._shown(each))
+            self._context.log_event(event)
             report_each(self._context, key, str(each.day), answers)
         # A day whose workflow has reported no value yet has no answers.
         judged = [answers for answers in answered if answers]

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from etl_assets.automation_specs import sensor
 from etl_assets.healing import UNFINISHED
 from etl_assets.lake.assets import lake_maintained, readings_archived, small_files_merged, warehouse_file
 from etl_assets.lake.connection import read_lake
@@ -36,7 +37,7 @@ lake_hourly_schedule = dg.ScheduleDefinition(
     cron_schedule="33 * * * *",
     execution_timezone=NEM_ZONE_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Hourly, between two ticks.",
+    description="At minute 33, between two ticks: merges the open day's small files, and publishes.",
 )
 lake_daily_schedule = dg.ScheduleDefinition(
     name="lake_daily_schedule",
@@ -44,14 +45,15 @@ lake_daily_schedule = dg.ScheduleDefinition(
     cron_schedule="23 3 * * *",
     execution_timezone=NEM_ZONE_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Daily at 03:23 NEM time, when closed days have settled.",
+    description="Daily at 03:23 NEM time, when closed days have settled: archives readings older than `RAW_RETENTION`, "
+    "merges files, forgets old snapshots, removes what nothing names.",
 )
 
 PATIENCE = timedelta(minutes=3)
 EARLIEST = datetime(1998, 1, 1, tzinfo=UTC)
 
 
-@dg.sensor(job=lake_publish, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+@sensor(job=lake_publish, minimum_interval_seconds=60)
 def publish_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.RunRequest | dg.SkipReason:
     """Publishes when the lake is ahead of `warehouse.duckdb`: after a backfill, a crash, or a tick that failed.
 

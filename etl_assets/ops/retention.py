@@ -5,11 +5,13 @@ would make that partition look as if it had never been made.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 
-from etl_assets.market_time import NEM_ZONE_NAME
+from etl_assets.asset_specs import EVERY_DAY, OWNERS
+from etl_assets.market_time import NEM_ZONE_NAME, utc_now
 from etl_assets.settings import settings
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -71,16 +73,32 @@ def _batches(ids: list[int]) -> list[list[int]]:
     return [ids[start : start + RUNS_PER_READ] for start in range(0, len(ids), RUNS_PER_READ)]
 
 
-@dg.asset(group_name="ops", kinds={"python"}, owners=["team:market-data"])
+def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete a run with all that it left: its events, what it printed, and the file that held its events.
+
+    Dagster deletes the rows alone: in SQLite storage each run has a file of its own, which stays as large as it was.
+    """
+    from dagster._core.storage.event_log import SqliteEventLogStorage
+
+    instance.delete_run(run_id)
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    storage = instance.event_log_storage
+    if isinstance(storage, SqliteEventLogStorage):
+        shard = Path(storage.path_for_shard(run_id))
+        for path in (shard, shard.with_name(f"{shard.name}-wal"), shard.with_name(f"{shard.name}-shm")):
+            path.unlink(missing_ok=True)
+
+
+@dg.asset(group_name="ops", kinds={"python"}, owners=OWNERS, freshness_policy=EVERY_DAY)
 def dagster_history_trimmed(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     """Dagster's run history without superseded runs older than `RUN_RETENTION`. Daily.
 
     Every partition keeps the run that made it last, however old.
     """
-    before = datetime.now(UTC) - settings().run_retention
+    before = utc_now() - settings().run_retention
     runs = superseded_runs(context.instance, before)
     for run_id in runs:
-        context.instance.delete_run(run_id)
+        forget_run(context.instance, run_id)
     return dg.MaterializeResult(metadata={"runs_removed": len(runs)})
 
 
@@ -96,5 +114,5 @@ trim_history_schedule = dg.ScheduleDefinition(
     cron_schedule="43 4 * * *",
     execution_timezone=NEM_ZONE_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Daily at 04:43 NEM time.",
+    description="Daily at 04:43 NEM time: removes superseded runs older than `RUN_RETENTION` from Dagster's storage.",
 )

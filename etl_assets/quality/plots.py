@@ -1,7 +1,7 @@
 """Pictures for metadata: small SVG images as Markdown, short enough for Dagster to show them in place.
 
 Dagster shows Markdown below 1,000 characters inline and hides longer text behind a link, so each picture is drawn as
-fine as fits. The heat map is the exception: some kilobytes, behind a click.
+fine as fits. The large heat map is the exception: some kilobytes, behind a click.
 """
 
 import struct
@@ -117,6 +117,9 @@ MAP_WIDTH = 600
 MAP_ROWS = 450
 """Rows of a heat map at most, each a pixel high: of more points the neighbours share a row, which shows the worst."""
 
+SMALL_MAP_ROWS = (60, 40, 30, 20, 12, 6)
+"""Rows of a small one: readings are either there or not, and what is alike takes no room in the file."""
+
 LEAST_MAP_HEIGHT = 120
 LABELLED_POINTS = 10
 
@@ -135,15 +138,44 @@ def heat_map(points: Sequence[str], shares: Sequence[Shares], labels: Sequence[s
     means = [_mean(row) for row in shares]
     order = sorted(range(len(points)), key=lambda n: (means[n] is None, means[n], points[n]))
     grouped = -(-len(points) // MAP_ROWS)
-    rows = [
-        bytes(_shade(_worst(column)) for column in zip(*(shares[n] for n in order[at : at + grouped]), strict=True))
-        for at in range(0, len(order), grouped)
-    ]
+    rows = _shaded([shares[n] for n in order], grouped)
     worst = [(points[n], mean) for n in order[:LABELLED_POINTS] if (mean := means[n]) is not None and mean < 1]
     each = f", {grouped} points a row, the worst of them shown" if grouped > 1 else ""
     caption = f"{len(points)} points, worst first{each}."
     named = "\n".join(f"- `{point}` {mean:.1%}" for point, mean in worst)
     return f"{_image(_map_svg(rows, labels), title)}\n\n{caption}" + (f" The worst:\n\n{named}" if named else "")
+
+
+def small_heat_map(shares: Sequence[Shares], title: str) -> str:
+    """The same without names and labels, inline-short: as many rows as fit, the worst on top; empty without points."""
+    known = [(_mean(row), row) for row in shares]
+    ordered = [row for _, row in sorted(known, key=lambda found: (found[0] is None, found[0] or 0.0))]
+    drawn = ""
+    for rows in SMALL_MAP_ROWS:
+        if ordered:
+            drawn = _image(_small_map_svg(_shaded(ordered, -(-len(ordered) // rows))), title)
+        if len(drawn) <= INLINE_LIMIT:
+            break
+    return drawn
+
+
+def _shaded(shares: Sequence[Shares], grouped: int) -> list[bytes]:
+    """Rows of places in the palette, so many of the given ones in each: the worst of them."""
+    return [
+        bytes(_shade(_worst(column)) for column in zip(*shares[at : at + grouped], strict=True))
+        for at in range(0, len(shares), grouped)
+    ]
+
+
+def _small_map_svg(rows: Sequence[bytes]) -> str:
+    picture = b64encode(_png(rows, (*SHADES, NONE_DUE))).decode()
+    size = f"width='{STRIP_WIDTH}' height='{LEAST_MAP_HEIGHT}'"
+    return _svg(
+        STRIP_WIDTH,
+        LEAST_MAP_HEIGHT,
+        f"<image {size} preserveAspectRatio='none' style='image-rendering:pixelated' "
+        f"href='data:image/png;base64,{picture}'/>",
+    )
 
 
 def _mean(row: Shares) -> float | None:

@@ -562,8 +562,9 @@ def test_the_real_account_is_never_read_into_the_simulators_folder(run: Run, mon
     assert "ACE_API_URL is the real account's" in failure(result).description
 
 
-def test_an_unknown_mode_is_refused(run: Run) -> None:
-    assert not run(mode="everything").success
+def test_an_unknown_mode_is_refused_before_anything_runs_and_the_known_ones_are_named(run: Run) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match=r"'missing', 'live', 'reread'"):
+        run(mode="everything")
 
 
 def test_a_run_that_is_cancelled_stops_asking(account: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:

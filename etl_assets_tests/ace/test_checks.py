@@ -9,7 +9,7 @@ import pytest
 from etl_assets.ace.checks import site_outcomes
 from etl_assets.aemo.checks import Outcome
 from etl_assets.lake.connection import write_lake
-from etl_assets.lake.tables import DATA_QUALITY, QUARANTINE, TIMESERIES_RAW, WEATHER_RAW, Table
+from etl_assets.lake.tables import DATA_QUALITY, QUARANTINE, TIMESERIES_AGG, TIMESERIES_RAW, WEATHER_RAW, Table
 from etl_assets.lake.upsert import upsert
 from etl_assets.market_time import NEM_TIME
 from etl_assets.settings import Settings
@@ -116,6 +116,48 @@ def test_outliers_and_flat_lines_are_shown_and_are_no_error(store, ask):
     assert (outcome.passed, outcome.is_error) == (False, False)
     assert outcome.metadata["first"] == "q 0 90; p 3 0"
     assert (outcome.metadata["outliers"], outcome.metadata["readings_in_flat_lines"]) == (3, 90)
+
+
+def daily(name: str, days_ago: int, low: float, high: float) -> dict[str, object]:
+    starts = START - timedelta(days=days_ago)
+    values = {"avg_value": low, "min_value": low, "max_value": high, "sample_count": 1440}
+    return {"point_name": name, "interval": "1d", "timestamp": starts, **values}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "passed"),
+    [
+        # In kW before, 50 at most: W, MW, or merely more of it.
+        (10_000.0, 50_000.0, False),
+        (0.01, 0.05, False),
+        (0.0, 4_999.0, True),
+        (-5_000.0, 0.0, False),
+        # A plant that was off all day says nothing of its unit.
+        (0.0, 0.0, True),
+    ],
+)
+def test_readings_of_another_magnitude_than_in_the_week_before_are_noticed(
+    store, ask, low: float, high: float, passed: bool
+):
+    store(TIMESERIES_AGG, *(daily("meter", n, 10.0, 50.0) for n in (1, 2, 3)), daily("meter", 0, low, high))
+
+    outcome = ask("units_have_not_changed")
+
+    assert (outcome.passed, outcome.is_error) == (passed, False)
+
+
+def test_a_changed_unit_is_named_with_what_was_usual(store, ask):
+    before = [daily("meter", n, 10.0, high) for n, high in ((1, 40.0), (2, 50.0), (3, 60.0))]
+    store(TIMESERIES_AGG, *before, daily("meter", 0, 10_000.0, 50_000.0))
+
+    assert ask("units_have_not_changed").metadata["first"] == "meter 50000 after 50"
+
+
+@pytest.mark.parametrize("days_ago", [(1, 2), (8, 9, 10)])
+def test_a_point_without_three_days_in_the_week_before_is_not_judged(store, ask, days_ago: tuple[int, ...]):
+    store(TIMESERIES_AGG, *(daily("meter", n, 10.0, 50.0) for n in days_ago), daily("meter", 0, 10_000.0, 50_000.0))
+
+    assert ask("units_have_not_changed").passed
 
 
 @pytest.mark.parametrize(("ahead", "passed"), [(60, True), (61, False)])

@@ -32,6 +32,7 @@ from etl_assets.lake.tables import (
     UNIT_SCADA,
 )
 from etl_assets.market_time import NEM_TIME, interval_ends
+from etl_assets.runs import _summary
 from etl_assets_tests.aemo.conftest import World
 
 DAY = date(2025, 11, 22)
@@ -179,7 +180,42 @@ def test_a_run_over_two_days_records_each_days_rows_and_each_days_checks(
         records = instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
         partitions = [record.event.dagster_event.asset_check_evaluation_data.partition for record in records]
         assert sorted(p for p in partitions if p) == [str(DAY), str(NEXT)]
+        # The pages show no evaluation but that of a partition's newest materialisation.
+        shown = {
+            info.partition_key: info.is_current
+            for info in instance.event_log_storage.get_asset_check_partition_info([key])
+        }
+        assert shown[str(DAY)]
+        assert shown[str(NEXT)]
     assert configured.prices() == {key: figures[0] for key, figures in configured.true_regions(DUE).items()}
+
+
+def test_a_run_over_two_days_shows_its_account_in_one_piece_and_not_as_that_of_each_day(
+    instance: dg.DagsterInstance, live: Callable[..., dg.ExecuteInProcessResult]
+) -> None:
+    result = live(DAY, NEXT)
+
+    for record in instance.fetch_materializations(REGION, limit=10).records:
+        shown = record.asset_materialization.metadata
+        assert "records_inserted" not in shown
+        account = shown["account_of_the_run"].value
+        assert (account["days"], account["records_inserted"]) == (2, 15)
+    assert _summary(result.success, result.all_events).records["aemo.dispatch_region"]["inserted"] == 15
+
+
+def test_a_day_shows_its_prices_and_demand_as_figures_with_units_and_as_curves(
+    configured: World, materialize: Materialize
+) -> None:
+    result = materialize(DISPATCH_IS)
+
+    metadata = metadata_of(result, REGION)
+    true = configured.true_regions(DUE)
+    prices = [float(price) for price, *_ in true.values()]
+    assert metadata["mean_price_aud_per_mwh"] == pytest.approx(sum(prices) / len(prices), abs=0.01)
+    assert metadata["lowest_demand_mw"] <= metadata["mean_demand_mw"] <= metadata["highest_demand_mw"]
+    for curve in ("price_aud_per_mwh", "demand_mw"):
+        assert metadata[curve].startswith("![")
+        assert len(metadata[curve]) < 1000
 
 
 def test_a_live_run_brings_every_feed_and_publishes_them(

@@ -113,6 +113,21 @@ def test_the_recheck_reads_again_the_day_whose_archive_has_just_appeared() -> No
     assert {op["config"]["reread"] for op in request.run_config["ops"].values()} == {True}
 
 
+def test_on_the_first_two_days_there_is_nothing_to_recheck_before_the_market_starts() -> None:
+    from etl_assets.definitions import defs
+
+    first = process_settings().market_start
+    moment = datetime(first.year, first.month, first.day + 1, 1, 30, tzinfo=NEM_TIME)
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(
+            instance, scheduled_execution_time=moment, repository_def=defs.get_repository_def()
+        )
+        found = market_recheck.evaluate_tick(context)
+
+    assert not found.run_requests
+    assert found.skip_message == f"2021-09-30 is before MARKET_START, {first}"
+
+
 @pytest.mark.parametrize(("moment", "month"), [(nem(6, 15, 1), "2026-10-01"), (nem(6, 15, 2), "2026-11-01")])
 def test_the_aggregated_file_is_that_of_yesterdays_month(moment: datetime, month: str) -> None:
     assert requested(market_months_daily, moment).partition_key == month

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from etl_assets.ops import retention
-from etl_assets.ops.retention import dagster_history_trimmed, superseded_runs
+from etl_assets.ops.retention import dagster_history_trimmed, forget_run, superseded_runs
 
 DAYS = dg.StaticPartitionsDefinition(["monday", "tuesday"])
 
@@ -96,3 +97,27 @@ def test_trimming_removes_the_superseded_and_says_how_many(
     assert event.metadata["runs_removed"].value == 1
     assert not instance.has_run(first)
     assert instance.has_run(last)
+
+
+@dg.asset
+def talkative() -> None:
+    print("what a run prints is kept in files")  # noqa: T201 - the point
+
+
+def files_of(folder: Path, run_id: str) -> list[str]:
+    """What lies in an instance's folder under the name of a run."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if run_id in str(path))
+
+
+def test_a_run_that_is_forgotten_leaves_no_file_and_the_others_all_of_theirs(tmp_path: Path) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        gone, stays = made(instance, talkative), made(instance, talkative)
+        kept = files_of(tmp_path, stays)
+
+        forget_run(instance, gone)
+
+        assert files_of(tmp_path, gone) == []
+        assert files_of(tmp_path, stays) == kept
+        assert len(kept) > 2
+        assert [run.run_id for run in instance.get_runs()] == [stays]
+        assert instance.get_latest_materialization_event(talkative.key).run_id == stays

@@ -169,6 +169,32 @@ def test_a_heat_map_of_no_points_is_no_picture():
     assert plots.heat_map([], [], ["00"], "A day") == ""
 
 
+def test_a_small_heat_map_has_a_row_a_point_the_worst_on_top():
+    drawn = plots.small_heat_map([[1.0, 1.0], [0.0, 0.0], [None, None]], "A day")
+
+    assert pixels_of(drawn) == [
+        [plots.SHADES[0], plots.SHADES[0]],
+        [plots.SHADES[-1], plots.SHADES[-1]],
+        [plots.NONE_DUE, plots.NONE_DUE],
+    ]
+
+
+@given(points=st.integers(1, 5000), share=st.floats(0, 1), seed=st.integers(0, 2**32))
+@run_with(deadline=None, max_examples=15)
+def test_a_small_heat_map_is_shown_inline_whatever_is_in_it(points: int, share: float, seed: int):
+    noise = random.Random(seed)  # noqa: S311 - a picture, no secret
+    shares = [[noise.random() if noise.random() < share else 1.0 for _ in range(24)] for _ in range(points)]
+
+    drawn = plots.small_heat_map(shares, "building-a 2026-11-21, points by hour")
+
+    assert len(drawn) <= plots.INLINE_LIMIT
+    ET.fromstring(svg_of(drawn))  # noqa: S314 - our own
+
+
+def test_a_small_heat_map_of_no_points_is_no_picture():
+    assert plots.small_heat_map([], "A day") == ""
+
+
 # --- calendars ------------------------------------------------------------------------------------------
 
 

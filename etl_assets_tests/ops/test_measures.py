@@ -1,0 +1,132 @@
+"""How the pipeline stands: lags, sizes, the wait for the lock, and the partitions that are left failed."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from etl_assets.lake.connection import write_lake, writer_lock
+from etl_assets.lake.tables import DISPATCH_REGION
+from etl_assets.lake.upsert import upsert
+from etl_assets.ops.measures import (
+    Disk,
+    failed_partitions,
+    folder_bytes,
+    in_runs,
+    lags_in_minutes,
+    measure_disk,
+    measure_lock,
+)
+from etl_assets.ops.site_state import advance_last_sync
+from etl_assets.settings import Settings, SiteSettings
+
+NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+DAYS = dg.StaticPartitionsDefinition(["monday", "tuesday", "wednesday"])
+
+
+class Broken(dg.Config):
+    """Whether a run of a test fails."""
+
+    fails: bool = False
+
+
+@dg.asset(partitions_def=DAYS)
+def by_day(config: Broken) -> None:
+    if config.fails:
+        raise ValueError("as the test wants")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def run(instance: dg.DagsterInstance, day: str, *, fails: bool = False) -> None:
+    config = dg.RunConfig(ops={"by_day": Broken(fails=fails)})
+    dg.materialize([by_day], instance=instance, partition_key=day, run_config=config, raise_on_error=False)
+
+
+def test_a_lag_is_the_time_since_the_newest_interval_ended(settings: Settings, region_rows) -> None:
+    with write_lake(settings, "a test") as lake:
+        upsert(lake, DISPATCH_REGION, region_rows(date(2026, 11, 22), intervals=12), now=NOW)
+
+    # The twelfth interval ends at 01:00 NEM time, 15:00 UTC of the day before.
+    assert lags_in_minutes(settings, NOW) == {"aemo.dispatch_region": 11 * 60}
+
+
+def test_a_site_lags_since_it_was_read_without_a_hole_and_one_that_never_was_has_no_lag(settings: Settings) -> None:
+    chosen = settings.model_copy(update={"sites": [SiteSettings(name="tower"), SiteSettings(name="annexe")]})
+    with write_lake(chosen, "a test"):
+        advance_last_sync(chosen, "tower", NOW - timedelta(minutes=7), now=NOW, sync_id="sync_1")
+
+    assert lags_in_minutes(chosen, NOW) == {"tower": 7.0}
+
+
+def test_sizes_are_those_of_the_files(settings: Settings) -> None:
+    settings.dagster_home.mkdir(parents=True)
+    (settings.dagster_home / "runs.db").write_bytes(b"x" * 1234)
+
+    found = measure_disk(settings)
+
+    assert found.dagster_storage == 1234
+    assert 0 < found.free <= found.total
+
+
+def test_a_folder_that_is_not_there_takes_nothing(settings: Settings) -> None:
+    assert folder_bytes(settings.etl_data / "nowhere") == 0
+
+
+def test_what_is_free_is_a_share_of_all() -> None:
+    assert Disk(lake=0, dagster_storage=0, free=25, total=100).free_share == 0.25
+
+
+def test_a_lock_that_nobody_holds_is_had_at_once(settings: Settings) -> None:
+    found = measure_lock(settings)
+
+    assert found.held_by == ""
+    with writer_lock(settings).acquire(timeout=0):
+        """It was let go of."""
+
+
+def test_whoever_holds_the_lock_for_the_whole_time_out_is_named(settings: Settings) -> None:
+    short = settings.model_copy(update={"lake_lock_timeout": timedelta(milliseconds=50)})
+
+    with write_lake(settings, "a long backfill"):
+        found = measure_lock(short)
+
+    assert "a long backfill" in found.held_by
+    assert found.seconds > 0
+
+
+def test_a_catalog_in_postgres_has_no_lock_to_wait_for(settings: Settings) -> None:
+    found = measure_lock(settings.model_copy(update={"lake_catalog": "postgres:dbname=lake"}))
+
+    assert (found.seconds, found.held_by) == (0.0, "")
+
+
+def test_a_partition_whose_last_run_failed_is_left_failed_until_it_is_made(instance: dg.DagsterInstance) -> None:
+    run(instance, "monday")
+    run(instance, "tuesday", fails=True)
+    run(instance, "wednesday", fails=True)
+
+    assert failed_partitions(instance, {by_day.key: DAYS}) == {by_day.key: ["tuesday", "wednesday"]}
+
+    run(instance, "tuesday")
+
+    assert failed_partitions(instance, {by_day.key: DAYS}) == {by_day.key: ["wednesday"]}
+
+
+def test_where_nothing_failed_nothing_is_listed(instance: dg.DagsterInstance) -> None:
+    run(instance, "monday")
+
+    assert failed_partitions(instance, {by_day.key: DAYS}) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [(["b"], "b"), (["c", "a", "b"], "a … c (3)"), (["2026-11-17", "2026-11-16"], "2026-11-16 … 2026-11-17 (2)")],
+)
+def test_names_are_written_as_a_span(names: list[str], line: str) -> None:
+    assert in_runs(names) == line
