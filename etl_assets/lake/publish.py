@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +72,13 @@ FORMER_VIEWS = {
 ALL_COMMENT = "Readings of the lake and of the archive together, each once."
 
 CLOCK_COMMENT = "End of the interval as NEM wall-clock time (UTC+10): what AEMO's SETTLEMENTDATE says."
+PUBLICATION = "warehouse.ops.publication"
+PUBLICATION_COMMENTS = {
+    PUBLICATION: "What this file shows, and since when: one row.",
+    f"{PUBLICATION}.snapshot_id": "Snapshot of the lake that the file shows; it grows with every commit.",
+    f"{PUBLICATION}.published_at": "When the file was written.",
+    f"{PUBLICATION}.lake_files": "Parquet files that the file's views name.",
+}
 PRICE_COMMENT = "The price that settles: dispatch_region without the physical runs of interventions (intervention = 0)."
 
 
@@ -87,22 +94,27 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A table from outside the lake (the state database) that goes into the file as a copy."""
+    """A table from outside the lake (the state database) that goes into the file as a copy.
+
+    ``columns`` is what its columns mean, by name; a unit stands at the end, in square brackets.
+    """
 
     schema: str
     name: str
     comment: str
     rows: "pa.Table"
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Viewed:
-    """A view over what is in the file already, such as a copy that comes before it."""
+    """A view over what is in the file already, such as a copy that comes before it; ``columns`` as of ``Copied``."""
 
     schema: str
     name: str
     comment: str
     query: str
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 Extra = Copied | Viewed
@@ -242,10 +254,11 @@ def _write_draft(settings: Settings, draft: Path, now: datetime, extra: Sequence
             with transaction(connection):
                 files = _fill(connection, settings, snapshot, extra)
                 connection.execute(
-                    "CREATE TABLE warehouse.ops.publication AS "
+                    f"CREATE TABLE {PUBLICATION} AS "
                     "SELECT ?::BIGINT AS snapshot_id, ?::TIMESTAMPTZ AS published_at, ?::BIGINT AS lake_files",
                     [snapshot, now, files],
                 )
+                _comment(connection, "TABLE", PUBLICATION_COMMENTS)
             connection.execute("CHECKPOINT warehouse")
         finally:
             connection.execute("DETACH warehouse")
@@ -394,14 +407,18 @@ def _copy_rows(connection: "DuckDBPyConnection", copied: Copied) -> None:
         connection.execute(f"CREATE TABLE {name} AS FROM copied_rows")
     finally:
         connection.unregister("copied_rows")
-    _comment(connection, "TABLE", {name: copied.comment})
+    _comment(connection, "TABLE", {name: copied.comment} | _by_full_name(name, copied.columns))
 
 
 def _create_extra_view(connection: "DuckDBPyConnection", viewed: Viewed) -> None:
-    name = f"{viewed.schema}.{viewed.name}"
+    name = f"warehouse.{viewed.schema}.{viewed.name}"
     connection.execute("USE warehouse")
     try:
-        connection.execute(f"CREATE VIEW {name} AS {viewed.query}")
+        connection.execute(f"CREATE VIEW {viewed.schema}.{viewed.name} AS {viewed.query}")
     finally:
         connection.execute("USE memory")
-    _comment(connection, "VIEW", {f"warehouse.{name}": viewed.comment})
+    _comment(connection, "VIEW", {name: viewed.comment} | _by_full_name(name, viewed.columns))
+
+
+def _by_full_name(name: str, columns: Mapping[str, str]) -> dict[str, str]:
+    return {f'{name}."{column}"': text for column, text in columns.items()}

@@ -124,8 +124,18 @@ _PROVENANCE = (
     Column("collected_at", _TIMES, "When this row was read.", provenance=True),
 )
 
-_FCAS = ("raise1sec", "raise6sec", "raise60sec", "raise5min", "raisereg",
-         "lower1sec", "lower6sec", "lower60sec", "lower5min", "lowerreg")  # fmt: skip
+_SPEEDS = {
+    "1sec": "very fast (1 s)",
+    "6sec": "fast (6 s)",
+    "60sec": "slow (60 s)",
+    "5min": "delayed (5 min)",
+    "reg": "",
+}
+_FCAS = {
+    f"{way}{speed}": f"{words} {way} {'contingency' if words else 'regulation'} service".strip()
+    for way in ("raise", "lower")
+    for speed, words in _SPEEDS.items()
+}
 
 DISPATCH_REGION = Table(
     schema="aemo",
@@ -144,7 +154,7 @@ DISPATCH_REGION = Table(
         ),
         Column("market_suspended_flag", "INTEGER", "1 while the market is suspended."),
         Column("price_status", "VARCHAR", "FIRM or NOT FIRM."),
-        *(_price(f"{service}_rrp", f"Price of the {service} ancillary service.") for service in _FCAS),
+        *(_price(f"{name}_rrp", f"Price of the {service} (frequency control).") for name, service in _FCAS.items()),
         _mw(
             "total_demand",
             "Operational demand met by scheduled and semi-scheduled plant. May be negative in SA1.",
@@ -330,10 +340,12 @@ GAPS = Table(
     comment="Runs of expected intervals that were missing: since when, how many, and when they were healed.",
     columns=(
         Column("dataset", "VARCHAR", "Table with the gap, schema.name."),
-        Column("entity", "VARCHAR", "Region, interconnector or unit; * where the whole interval is missing."),
-        Column("gap_start", _TIMES, "End of the first missing interval."),
-        Column("gap_end", _TIMES, "End of the last missing interval."),
-        Column("missing_intervals", "INTEGER", "How many intervals are missing."),
+        Column(
+            "entity", "VARCHAR", "Region, interconnector, unit or site/point; * where all of the interval is missing."
+        ),
+        Column("gap_start", _TIMES, "End of the first missing interval; of readings, when the first was due."),
+        Column("gap_end", _TIMES, "End of the last missing interval; of readings, when the last was due."),
+        Column("missing_intervals", "INTEGER", "How many intervals, or readings, are missing."),
         Column("first_seen", _TIMES, "When the gap was found.", provenance=True),
         Column("healed_at", _TIMES, "When it was closed; null while open."),
     ),

@@ -38,6 +38,12 @@ RUNS_COMMENT = (
     "kept is what passed the filter (fetched - filtered), dropped what did not (filtered)."
 )
 
+WORKED_OUT = {
+    "kept": "Records that passed the filter: fetched less filtered.",
+    "dropped": "Records that the filter took out: filtered by another name.",
+}
+"""What the columns mean that a copy has and its table has not."""
+
 KPI_HISTORY = timedelta(days=400)
 """Of jobs and runs of KPIs: values are compared with those of a year before, which a run may explain. By when a job was
 made and not by its market day: a job for a day long ago keeps its workflows from being called twice as long as any."""
@@ -208,9 +214,15 @@ def copies_for_analysts(settings: Settings) -> list[Extra]:
             *(("kpi", *each) for each in _kpis()),
         ]
         copies = [
-            Copied(schema, name, comment, _arrow(connection, query)) for schema, name, comment, query in published
+            Copied(schema, name, comment, _arrow(connection, query), _meanings(query))
+            for schema, name, comment, query in published
         ]
     return [*copies, *EXPORT_VIEWS]
+
+
+def _meanings(query: Select[Any]) -> dict[str, str]:
+    """What the columns mean, by name: as their tables say, or as is said here of those that are worked out."""
+    return {c.name: getattr(c, "comment", None) or WORKED_OUT[c.name] for c in query.selected_columns}
 
 
 def _published(connection: "Connection", settings: Settings) -> Sequence[tuple[str, str, Select[Any]]]:
