@@ -222,10 +222,16 @@ class UnsettledDeletesError(RuntimeError):
 
 
 def _tables_with_deletes(connection: "DuckDBPyConnection") -> list[Table]:
+    """The tables of which some file in force carries deletes.
+
+    DuckLake leaves a delete file in force where the file that it belongs to has ended: that one is no concern any more.
+    """
     rows = connection.execute(
         """
         SELECT DISTINCT schema_name, table_name
         FROM __ducklake_metadata_lake.ducklake_delete_file AS removed
+        JOIN __ducklake_metadata_lake.ducklake_data_file AS f
+          ON f.data_file_id = removed.data_file_id AND f.end_snapshot IS NULL
         JOIN __ducklake_metadata_lake.ducklake_table AS t ON t.table_id = removed.table_id AND t.end_snapshot IS NULL
         JOIN __ducklake_metadata_lake.ducklake_schema AS s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
         WHERE removed.end_snapshot IS NULL

@@ -420,3 +420,19 @@ def test_readings_are_there_in_the_forms_of_the_predecessor_and_with_the_archive
     assert published(settings, 'SELECT "timestamp" FROM ace.timeseries_raw_text') == [("2026-11-20T14:00:05.250001Z",)]
     assert published(settings, 'SELECT "timestamp" FROM ace.timeseries_agg_epoch') == [(1795183200,)]
     assert published(settings, "SELECT value, market_day FROM ace.timeseries_all") == [(1.5, date(2026, 11, 21))]
+
+
+def test_a_file_of_which_first_some_rows_and_then_the_rest_were_revised_does_not_hold_up_publishing(
+    settings, now, store, region_rows
+):
+    """DuckLake ends such a file and leaves its list of deleted rows in force, which nothing settles."""
+    rows = region_rows(DAY, regions=("SA1",), intervals=4)
+    place = rows.schema.get_field_index("rrp")
+    store(rows)
+    for price, many in ((70.0, 2), (60.0, 4)):
+        store(rows.set_column(place, "rrp", pa.array([price] * 4)).slice(0, many))
+
+    publication = publish(settings, now=now)
+
+    assert publication.lake_files == 1
+    assert published(settings, "SELECT count(*), min(rrp), max(rrp) FROM aemo.price") == [(4, 60.0, 60.0)]
