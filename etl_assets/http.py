@@ -10,6 +10,7 @@ Addresses in errors and log lines carry neither query values nor credentials, no
 
 import logging
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self, cast
 
 import httpx
@@ -211,6 +213,12 @@ def market_policy(settings: Settings) -> HttpPolicy:
     return HttpPolicy(retry, settings.http_timeout.total_seconds(), settings.http_concurrency, headers)
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom a connection trusts: read once a process, which costs some 20 ms, and not for each client of a tick."""
+    return httpx.create_ssl_context()
+
+
 class HttpClient:
     """HTTP with the project's manners. Threads may share one; close it, or use it in a ``with``."""
 
@@ -227,7 +235,8 @@ class HttpClient:
         self._path_is_secret = policy.path_is_secret
         kept = policy.concurrency if policy.longest_try is None else 0
         limits = httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=kept)
-        whole = _WholeBodies(transport or httpx.HTTPTransport(limits=limits), self.stats, policy)
+        transport = transport or httpx.HTTPTransport(verify=_certificates(), limits=limits)
+        whole = _WholeBodies(transport, self.stats, policy)
         self._client = httpx.Client(
             transport=RetryTransport(transport=whole, retry=self._retry),
             # Waiting for a free connection is not a fault of the source: no time-out on the pool.

@@ -188,7 +188,8 @@ def serve_all(chosen: Settings, host: str, port: int, out: "Console", *, api_hos
             _wait_for_port(host, port, processes[-2])
             out.print(f"Dagster: http://{host}:{port}   (Ctrl-C stops everything)", highlight=False)
             _wait_for_port(api_host, api_port, processes[-1])
-            out.print(f"API: http://{api_host}:{api_port}", highlight=False)
+            page = "" if chosen.dashboard == "off" else f"   The page: http://{api_host}:{api_port}/"
+            out.print(f"API: http://{api_host}:{api_port}{page}", highlight=False)
             while all(process.poll() is None for process in processes):
                 time.sleep(1)
             raise ProcessEndedError("One of the processes ended; its message is above")
