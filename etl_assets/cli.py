@@ -60,7 +60,8 @@ def main() -> None:
 
     processes = (AlreadyUpError, ProcessEndedError)
     configured = (MixedDataError, RegistryError, CredentialsError)
-    expected = (SourceError, LakeBusyError, BackupError, FileNotFoundError, *configured, *processes)
+    unreachable = (FileNotFoundError, PermissionError)
+    expected = (SourceError, LakeBusyError, BackupError, *unreachable, *configured, *processes)
     try:
         app()
     except expected as error:

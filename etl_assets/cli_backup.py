@@ -56,7 +56,7 @@ def restore(
     chosen = settings()
     home = find_dagster_home(chosen)
     if to is not None:
-        chosen = chosen.model_copy(update={"etl_data": to, "lake_data": "", "archive_data": ""})
+        chosen = chosen.model_copy(update={"etl_data": to.resolve(), "lake_data": "", "archive_data": ""})
         home = chosen.dagster_home
     done = restore_backup(source, chosen, home, now=utc_now(), force=force, progress=_note)
     for former in done.moved_aside:

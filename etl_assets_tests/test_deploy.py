@@ -114,6 +114,16 @@ def test_the_image_is_the_project_with_its_lock_run_by_a_user() -> None:
     assert f"data:{volume}" in compose()["services"]["etl-assets"]["volumes"]
 
 
+def test_the_image_has_every_folder_that_compose_mounts_for_its_user() -> None:
+    lines = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    made = next(line for line in lines if "useradd" in line)
+    mounted = {volume.split(":")[1] for service in compose()["services"].values() for volume in service["volumes"]}
+
+    assert mounted == {"/var/lib/etl-assets", "/var/backups/etl-assets"}
+    assert "--create-home --home-dir /var/lib/etl-assets" in made
+    assert "install -d -m 0700 -o etl-assets -g etl-assets /var/backups/etl-assets" in made
+
+
 def test_the_example_of_an_environment_names_settings() -> None:
     names = re.findall(r"^([A-Z_]+)=", (DEPLOY / "environment.example").read_text(), re.MULTILINE)
 

@@ -11,12 +11,14 @@ from pathlib import Path
 import duckdb
 import pytest
 import typer
+import yaml
 
 from etl_assets.cli import app
 from etl_assets.definitions import defs
 from etl_assets.lake.connection import write_lake
 from etl_assets.lake.publish import publish
 from etl_assets.ops.state import copies_for_analysts
+from etl_assets.processes import WORKSPACE
 from etl_assets.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -38,12 +40,12 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def typed(page: Path) -> Iterator[list[str]]:
-    """Every ``etl-assets …`` of a page, in blocks and in sentences, as words."""
+    """Every ``etl-assets …`` of a page, in blocks and in sentences, as words; not the service of that name."""
     text = page.read_text()
     prompted = [line for block in blocks(page, "console") for line in block.splitlines() if re.match(r"[$#] ", line)]
     quoted = [code.replace("\n", " ") for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
     for line in [*(line[2:] for line in prompted), *quoted]:
-        for called in re.findall(r"(?:^|[ (/])etl-assets ([a-z][^|;&)#]*)", line):
+        for called in re.findall(r"(?:^|[ (/])(?<!exec )etl-assets ([a-z][^|;&)#]*)", line):
             yield shlex.split(called.replace("…", ""))
 
 
@@ -68,6 +70,22 @@ def test_every_command_and_option_exists(page: Path) -> None:
 def test_a_command_that_does_not_exist_would_be_noticed() -> None:
     assert complaint(["restore", "folder", "--gently"]) == "restore has no ['--gently']"
     assert complaint(["heal"]) == "no command: heal"
+
+
+def test_schedules_are_switched_off_in_the_code_location_that_is_up() -> None:
+    shown = [block for page in OURS for block in blocks(page, "console")]
+    switched = [line for block in shown for line in re.findall(r"dagster schedule .*", block)]
+    here, up = (yaml.safe_load(text)["load_from"] for text in ((ROOT / "workspace.yaml").read_text(), WORKSPACE))
+
+    assert switched == ["dagster schedule stop market_tick"]
+    assert here[0]["python_module"]["location_name"] == up[0]["grpc_server"]["location_name"]
+
+
+def test_homes_of_dagster_are_absolute_as_dagster_wants_them() -> None:
+    homes = re.findall(r"DAGSTER_HOME=(\S+)", "".join(page.read_text() for page in OURS))
+
+    assert homes
+    assert [home for home in homes if not home.startswith(("/", "$PWD/"))] == []
 
 
 def test_commands_of_backup_restore_and_doctor_are_shown() -> None:

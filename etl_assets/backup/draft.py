@@ -1,9 +1,9 @@
 """A backup in the making: its folder, the files held for it, and what it has in common with the one before.
 
-Files that never change are **held** first, by a hard link, which takes no time and no space and survives whoever
-removes them; then they are brought in. On one file system the link is the copy; what the backup before has already is
-linked from there; the rest is copied. Folders are for their owner alone; files keep their permissions, which for those
-with secrets are their owner's.
+Files of the lake, which never change, are **held** first, by a hard link, which takes no time and no space and survives
+whoever removes them; then they are brought in. On one file system the link is the copy; what the backup before has
+already is linked from there; the rest is copied. Folders are for their owner alone; files keep their permissions, which
+for those with secrets are their owner's.
 """
 
 import errno
@@ -48,14 +48,19 @@ class Draft:
         """Whether a file is here, or held."""
         return name in self.files or name in self.held or name in self._linked
 
-    def hold(self, source: Path, name: str, staging: Path) -> None:
-        """Keep a file that never changes alive until ``bring_in``. Raises ``FileNotFoundError`` where it is gone."""
+    def hold(self, source: Path, name: str, staging: Path | None) -> None:
+        """Keep a file that never changes alive until ``bring_in``. Raises ``FileNotFoundError`` where it is gone.
+
+        Without ``staging`` one that cannot be linked is copied at once.
+        """
         former = self.former(source, name)
         if former is not None and _link(former, self.path(name)):
             assert self.before is not None  # noqa: S101 (there is no former file without)
             self.files[name] = self.before.manifest.files[name]
         elif _link(source, self.path(name)):
             self._linked[name] = source
+        elif staging is None:
+            self.add_file(source, name)
         else:
             make_folder((staging / name).parent)
             if not _link(source, staging / name):
@@ -85,7 +90,7 @@ class Draft:
         self.held, self._linked = {}, {}
 
     def add_file(self, source: Path, name: str) -> None:
-        """Copy a small file that is only ever replaced as a whole."""
+        """Copy a file that is only ever replaced as a whole."""
         self.files[name] = copy_file(source, self.path(name))
 
     def add_databases(self, names: Mapping[Path, str]) -> None:

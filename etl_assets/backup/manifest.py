@@ -5,7 +5,7 @@ The manifest is written last, so a folder without one is no backup. Nothing here
 
 import hashlib
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -118,7 +118,7 @@ def open_backup(folder: Path) -> Backup:
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"])) or "it"
-        raise BackupDamagedError(f"{path} cannot be used: {where}: {wrong['msg']}. Take another backup.") from None
+        raise BackupDamagedError(f"{path} cannot be used: {where}: {wrong['msg']}. Use another backup.") from None
 
 
 def backups_in(folder: Path) -> list[Backup]:
@@ -151,12 +151,23 @@ def refuse_damaged(backup: Backup, problems: Iterable[str]) -> None:
     if found := list(problems):
         more = f", and {len(found) - NAMED_IN_ERRORS:,} more" if len(found) > NAMED_IN_ERRORS else ""
         raise BackupDamagedError(
-            f"{backup.folder} is damaged: {'; '.join(found[:NAMED_IN_ERRORS])}{more}. Take another backup."
+            f"{backup.folder} is damaged: {'; '.join(found[:NAMED_IN_ERRORS])}{more}. "
+            f"Restore another one, and take the next into another folder than {backup.folder.parent}: "
+            "in this one it would share what did not change since."
         )
 
 
-def problem_of(backup: Backup, name: str) -> str:
-    """What is wrong with a file of a backup; empty where it is what the manifest says. Never follows a link."""
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def problem_of(backup: Backup, name: str, read: Callable[[Path], str] = sha256_of) -> str:
+    """What is wrong with a file of a backup; empty where it is what the manifest says. Never follows a link.
+
+    ``read`` gives its SHA-256, and may copy it on the way: nothing is to be read twice.
+    """
     wanted, path = backup.manifest.files[name], backup.file(name)
     if any(part.is_symlink() for part in (path, *path.parents[: len(PurePosixPath(name).parts)])):
         return f"{name} is, or lies behind, a symbolic link"
@@ -168,10 +179,4 @@ def problem_of(backup: Backup, name: str) -> str:
         return f"{name} is no plain file"
     if found.st_size != wanted.bytes:
         return f"{name} has {found.st_size:,} bytes instead of {wanted.bytes:,}"
-    return "" if sha256_of(path) == wanted.sha256 else f"{name} has another content than when it was taken"
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if read(path) == wanted.sha256 else f"{name} has another content than when it was taken"

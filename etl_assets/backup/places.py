@@ -1,5 +1,6 @@
 """Where the parts of a data folder lie, in it or elsewhere by setting, and which of them a backup cannot reach."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,6 +14,9 @@ RESULTS = "api/results"
 STATE = "state.sqlite"
 DAGSTER = "dagster"
 
+PARTS = {FILES: Part.LAKE, ARCHIVE: Part.ARCHIVE, DAGSTER: Part.DAGSTER}
+"""Of which part are those that may lie outside of the data folder."""
+
 
 def place(settings: Settings, dagster_home: Path, name: str) -> Path:
     """Where a file belongs that has this name in a backup."""
@@ -22,10 +26,13 @@ def place(settings: Settings, dagster_home: Path, name: str) -> Path:
     return settings.etl_data.absolute() / name
 
 
-def roots(settings: Settings, dagster_home: Path) -> list[Path]:
-    """The data folder, and the folders outside of it that hold a part of it."""
+def roots(settings: Settings, dagster_home: Path, without: Collection[Part] = ()) -> list[Path]:
+    """The data folder, and the folders outside of it that hold a part of it, other than those left out."""
     data = settings.etl_data.absolute()
-    return [data, *(folder for folder in _elsewhere(settings, dagster_home).values() if data not in folder.parents)]
+    folders = {
+        name: folder for name, folder in _elsewhere(settings, dagster_home).items() if PARTS[name] not in without
+    }
+    return [data, *(folder for folder in folders.values() if data not in folder.parents)]
 
 
 def _elsewhere(settings: Settings, dagster_home: Path) -> dict[str, Path]:
@@ -51,6 +58,15 @@ def refuse_elsewhere(settings: Settings, dagster_home: Path, without: Collection
                 f"The {part} lies in a store of its own ({', '.join(names)}): copy that with its own tools, such as "
                 f"pg_dump or the object store's versions, and leave it out here with --without {part}."
             )
+
+
+def refuse_root(settings: Settings) -> None:
+    """Raise ``BackupError`` where root would leave files that the data folder's own user cannot write."""
+    data = settings.etl_data.absolute()
+    place = next(folder for folder in (data, *data.parents) if folder.exists())
+    owner = place.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        raise BackupError(f"{place} belongs to user {owner}, and not to root: run this as `sudo -u '#{owner}' …`.")
 
 
 def is_remote(address: str) -> bool:

@@ -10,18 +10,23 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from etl_assets.backup.catalog import move_files
 from etl_assets.backup.dagster_storage import end_interrupted_runs
 from etl_assets.backup.draft import copy_file, put_on_disk, refuse_full, sync
-from etl_assets.backup.manifest import Backup, BackupError, Part, open_backup, problem_of, refuse_damaged
-from etl_assets.backup.places import ARCHIVE, CATALOG, DAGSTER, FILES, place, refuse_elsewhere, roots
+from etl_assets.backup.manifest import Backup, BackupError, Part, open_backup, problem_of, refuse_damaged, sha256_of
+from etl_assets.backup.places import ARCHIVE, CATALOG, DAGSTER, FILES, place, refuse_elsewhere, refuse_root, roots
 from etl_assets.backup.take import NAME, Progress
 from etl_assets.settings import Settings
 
 UNCHANGING = (f"{FILES}/", f"{ARCHIVE}/")
 """Files that nobody writes into: linked where backup and place are on one file system."""
+
+STAYING = {Part.LAKE: "lake", Part.ARCHIVE: "archive"}
+"""What stays in the data folder where a backup has left it out. Not the state: beside an older lake it would say that
+windows were read whose rows are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +49,27 @@ def restore_backup(
 ) -> Restored:
     """Make a backup the data folder of ``settings``, and publish it.
 
-    A folder that is not empty is refused without ``force``, and with it moved aside. Raises ``BackupError`` where the
-    place is in use, has no room or is a mount point, ``BackupDamagedError`` where a file is not what it was; then
-    nothing has changed.
+    A folder that is not empty is refused without ``force``, and with it moved aside, but for a lake or an archive that
+    the backup has left out. Raises ``BackupError`` where the place is in use, has no room, is a mount point, a symbolic
+    link or another user's, ``BackupDamagedError`` where a file is not what it was; then nothing has changed.
     """
     backup = open_backup(source.absolute())
-    refuse_elsewhere(settings, dagster_home, backup.manifest.without)
-    folders = roots(settings, dagster_home)
+    without = backup.manifest.without
+    refuse_elsewhere(settings, dagster_home, without)
+    refuse_root(settings)
+    folders = roots(settings, dagster_home, without)
     _refuse_places(backup, folders, force=force)
     stages = {folder: folder.with_name(f".{folder.name}.restoring") for folder in folders}
     with _alone(settings, dagster_home, stages):
         progress(f"{len(backup.manifest.files):,} files, {backup.manifest.bytes / 1e6:,.1f} MB")
         _fill(backup, settings, dagster_home, stages)
         progress("runs that were at work")
-        ended = _make_ready(settings, dagster_home, stages)
+        ended = _make_ready(settings, dagster_home, stages, without)
         for stage in stages.values():
             put_on_disk(stage)
-        aside = _swap(stages, f".before-{now.astimezone(UTC).strftime(NAME)}")
-    if Part.LAKE not in backup.manifest.without:
+        staying = [name for part, name in STAYING.items() if part in without]
+        aside = _swap(stages, f".before-{now.astimezone(UTC).strftime(NAME)}", {folders[0]: staying})
+    if Part.LAKE not in without:
         progress("warehouse.duckdb")
         _publish(backup, settings, now)
     return Restored(backup, aside, ended)
@@ -74,7 +82,12 @@ def _refuse_places(backup: Backup, folders: list[Path], *, force: bool) -> None:
         if os.path.ismount(folder):
             raise BackupError(
                 f"{folder} is a mount point, which cannot be swapped as a whole: "
-                "restore into a folder in it, and set ETL_DATA to that."
+                "restore into a folder in it, and set ETL_DATA (ARCHIVE_DATA, DAGSTER_HOME) to that."
+            )
+        if folder.is_symlink():
+            raise BackupError(
+                f"{folder} is a symbolic link, which would be swapped instead of what it leads to: "
+                f"name {folder.resolve()} in ETL_DATA (ARCHIVE_DATA, DAGSTER_HOME)."
             )
         if backup.folder.resolve().is_relative_to(folder.resolve()):
             raise BackupError(
@@ -117,12 +130,12 @@ def _fill(backup: Backup, settings: Settings, home: Path, stages: Mapping[Path, 
     for stage in stages.values():
         stage.mkdir(parents=True)
     refuse_full(stages[settings.etl_data.absolute()], _bytes_to_copy(backup, stages.values()))
-    problems = []
+    problems: list[str] = []
     for name in backup.manifest.files:
-        if wrong := problem_of(backup, name):
+        target = _staged(place(settings, home, name), stages)
+        put = partial(_put, target=target, linked=name.startswith(UNCHANGING))
+        if wrong := problem_of(backup, name, read=sha256_of if problems else put):
             problems.append(wrong)
-        elif not problems:
-            _put(backup.file(name), _staged(place(settings, home, name), stages), linked=name.startswith(UNCHANGING))
     refuse_damaged(backup, problems)
 
 
@@ -138,7 +151,8 @@ def _staged(path: Path, stages: Mapping[Path, Path]) -> Path:
     return stages[folder] / path.relative_to(folder)
 
 
-def _put(source: Path, target: Path, *, linked: bool) -> None:
+def _put(source: Path, target: Path, *, linked: bool) -> str:
+    """Link or copy a file; returns the SHA-256 of what was put."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if linked:
         try:
@@ -146,33 +160,44 @@ def _put(source: Path, target: Path, *, linked: bool) -> None:
         except OSError:
             pass
         else:
-            return
-    copy_file(source, target)
+            return sha256_of(target)
+    return copy_file(source, target).sha256
 
 
-def _make_ready(settings: Settings, home: Path, stages: Mapping[Path, Path]) -> int:
+def _make_ready(settings: Settings, home: Path, stages: Mapping[Path, Path], without: Collection[Part]) -> int:
     catalog = _staged(place(settings, home, CATALOG), stages)
     if catalog.exists():
         move_files(catalog, settings.lake_files)
+    if Part.DAGSTER in without:
+        return 0
     staged_home = _staged(place(settings, home, f"{DAGSTER}/dagster.yaml"), stages).parent
     return end_interrupted_runs(staged_home) if staged_home.exists() else 0
 
 
-def _swap(stages: Mapping[Path, Path], suffix: str) -> tuple[Path, ...]:
-    """Give every stage its place; where one fails all is as it was. Returns what was moved aside."""
+def _swap(stages: Mapping[Path, Path], suffix: str, staying: Mapping[Path, Collection[str]]) -> tuple[Path, ...]:
+    """Give every stage its place; where one fails all is as it was. Returns what was moved aside.
+
+    ``staying`` are the names in a folder which are not moved aside with it.
+    """
     with ExitStack() as undo:
         aside = []
         for folder, stage in stages.items():
+            former = folder.with_name(f"{folder.name}{suffix}")
             if folder.exists() and any(folder.iterdir()):
-                former = folder.with_name(f"{folder.name}{suffix}")
-                folder.rename(former)
-                undo.callback(former.rename, folder)
+                _rename(folder, former, undo)
                 aside.append(former)
-            stage.rename(folder)
-            undo.callback(folder.rename, stage)
+            _rename(stage, folder, undo)
+            for name in staying.get(folder, ()):
+                if (former / name).exists():
+                    _rename(former / name, folder / name, undo)
             sync(folder.parent)
         undo.pop_all()
     return tuple(aside)
+
+
+def _rename(source: Path, target: Path, undo: ExitStack) -> None:
+    source.rename(target)
+    undo.callback(target.rename, source)
 
 
 def _publish(backup: Backup, settings: Settings, now: datetime) -> None:

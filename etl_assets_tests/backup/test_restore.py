@@ -208,6 +208,15 @@ def test_a_mount_point_is_refused_because_it_cannot_be_swapped(backup: Backup) -
         restore_backup(backup.folder, mounted, mounted.dagster_home, now=LATER, force=True)
 
 
+def test_a_symbolic_link_is_refused_with_where_it_leads(settings: Settings, backup: Backup) -> None:
+    link = settings.etl_data.with_name("link")
+    link.symlink_to(settings.etl_data)
+    linked = settings.model_copy(update={"etl_data": link})
+
+    with pytest.raises(BackupError, match=r"link is a symbolic link.*: name .*/data in ETL_DATA"):
+        restore_backup(backup.folder, linked, linked.dagster_home, now=LATER, force=True)
+
+
 def test_a_backup_that_lies_in_the_place_is_refused(settings: Settings, backup: Backup) -> None:
     inside = settings.etl_data / "copied"
     shutil.copytree(backup.folder, inside)
@@ -296,7 +305,7 @@ def test_no_path_that_a_manifest_may_name_leads_outside(parts: list[str]) -> Non
 def test_a_manifest_that_cannot_be_understood_is_refused(apart: Backup, text: str) -> None:
     (apart.folder / "manifest.json").write_text(text)
 
-    with pytest.raises(BackupDamagedError, match=r"manifest.json cannot be used: .* Take another backup"):
+    with pytest.raises(BackupDamagedError, match=r"manifest.json cannot be used: .* Use another backup"):
         open_backup(apart.folder)
 
 
@@ -346,3 +355,28 @@ def test_a_backup_without_a_part_leaves_that_to_its_own_store(
 
     assert (prices(elsewhere), restored.runs_ended) == (576, 0)
     assert not elsewhere.dagster_home.exists()
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_an_archive_that_was_left_out_stays_where_it_is(settings: Settings, tmp_path: Path, *, outside: bool) -> None:
+    if outside:
+        shutil.move(settings.etl_data / "archive", tmp_path / "cold")
+        settings = settings.model_copy(update={"archive_data": str(tmp_path / "cold")})
+    made = take_backup(settings, settings.dagster_home, tmp_path / "b", now=NOW, without=[Part.ARCHIVE])
+
+    restored = restore_backup(made.folder, settings, settings.dagster_home, now=LATER, force=True)
+
+    assert [day.rows for day in archived_days(settings)] == [2]
+    assert [folder.name for folder in restored.moved_aside] == ["data.before-2026-11-22T030000Z"]
+
+
+def test_a_home_of_dagster_that_was_left_out_is_not_touched(settings: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.move(settings.dagster_home, home)
+    (home / "dagster.yaml").write_text("run_storage:\n  module: dagster_postgres.run_storage\n")
+    before = tree(home)
+    made = take_backup(settings, home, tmp_path / "b", now=NOW, without=[Part.DAGSTER])
+
+    restored = restore_backup(made.folder, settings, home, now=LATER, force=True)
+
+    assert (tree(home), restored.runs_ended) == (before, 0)

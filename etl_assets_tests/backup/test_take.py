@@ -1,6 +1,7 @@
 """A backup: what is in it, that it is of one moment, and what is left of one that was not finished."""
 
 import json
+import os
 import shutil
 import stat
 from datetime import UTC, datetime, timedelta
@@ -145,6 +146,25 @@ def test_to_another_file_system_files_are_copied_and_none_stays_held(
     assert {path for path in settings.etl_data.rglob("*") if path.is_dir()} == before
 
 
+def test_an_archive_on_a_disk_of_its_own_needs_no_place_beside_it(
+    settings: Settings, to: Path, another_file_system: Path
+) -> None:
+    shutil.move(settings.etl_data / "archive", another_file_system)
+    cold = settings.model_copy(update={"archive_data": str(another_file_system / "archive")})
+    beside = set()
+
+    made = take_backup(
+        cold,
+        cold.dagster_home,
+        to,
+        now=NOW,
+        progress=lambda _: beside.update(path.name for path in another_file_system.iterdir()),
+    )
+
+    assert beside == {"archive"}
+    assert sum(name.startswith("archive/") for name in verify_backup(made.folder).manifest.files) == 2
+
+
 def test_what_the_backup_before_has_is_linked_from_there(settings: Settings, another_file_system: Path) -> None:
     to = another_file_system
     first = take_backup(settings, settings.dagster_home, to, now=NOW)
@@ -180,7 +200,17 @@ def test_of_several_the_newest_are_kept(settings: Settings, to: Path) -> None:
     assert [verify_backup(backup.folder) for backup in backups_in(to)] == backups_in(to)
 
 
-@pytest.mark.parametrize("step", ["state database", "Dagster's storage", "catalog of the lake", "files to copy"])
+def test_the_one_just_made_is_kept_where_the_clock_was_ahead_before(settings: Settings, to: Path) -> None:
+    take_backup(settings, settings.dagster_home, to, now=LATER)
+
+    made = take_backup(settings, settings.dagster_home, to, now=NOW, keep=1)
+
+    assert verify_backup(made.folder) == made
+
+
+@pytest.mark.parametrize(
+    "step", ["state database", "Dagster's storage", "catalog of the lake", "archive", "files to copy"]
+)
 def test_one_that_was_killed_looks_like_none_and_the_next_removes_what_it_left(
     settings: Settings, to: Path, start, step: str
 ) -> None:
@@ -248,6 +278,27 @@ def test_a_folder_inside_the_data_is_refused(settings: Settings, tmp_path: Path)
     for chosen, to in ((settings, settings.etl_data / "backups"), (apart, Path(apart.lake_files) / "backups")):
         with pytest.raises(BackupError, match=r"backups lies in .*, which a restore replaces"):
             take_backup(chosen, chosen.dagster_home, to, now=NOW)
+
+
+@pytest.mark.parametrize("way", ["link/in", "backups/../data/in"])
+def test_so_is_one_that_leads_there_by_another_way(settings: Settings, tmp_path: Path, way: str) -> None:
+    (tmp_path / "link").symlink_to(settings.etl_data)
+    (tmp_path / "backups").mkdir()
+
+    with pytest.raises(BackupError, match=r"/data/in lies in .*/data, which a restore replaces"):
+        take_backup(settings, settings.dagster_home, tmp_path / way, now=NOW)
+    assert not (settings.etl_data / "in").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_root_is_refused_where_the_data_folder_is_another_users(settings: Settings, to: Path) -> None:
+    os.chown(settings.etl_data, 10001, 10001)
+
+    with pytest.raises(
+        BackupError, match=r"data belongs to user 10001, and not to root: run this as `sudo -u '#10001'"
+    ):
+        take_backup(settings, settings.dagster_home, to, now=NOW)
+    assert not to.exists()
 
 
 def test_a_folder_without_a_lake_is_refused(to: Path, tmp_path: Path) -> None:
