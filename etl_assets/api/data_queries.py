@@ -152,18 +152,27 @@ def intervals_query(
 
 
 LATEST_FIELDS = (*USUAL, "demand_forecast", "scheduled_generation", "semi_scheduled_generation", "price_status")
+LATEST_ROW = ", ".join(f"last({name} ORDER BY interval_end) AS {name}" for name in LATEST_FIELDS)
 LATEST = f"""
-    SELECT {", ".join((*ALWAYS, *LATEST_FIELDS))}
+    SELECT max(interval_end) AS interval_end, max(settlement_date) AS settlement_date, region_id, {LATEST_ROW}
     FROM {TABLE}
     WHERE intervention = 0 AND market_day >= ?
-    QUALIFY row_number() OVER (PARTITION BY region_id ORDER BY interval_end DESC) = 1
+    GROUP BY region_id
     ORDER BY region_id
 """
+"""Not by QUALIFY row_number() … = 1, here and below: over some views of files, where the day is compared, DuckDB 1.5.5
+fails on that (an internal error, inequal types)."""
+
 FLOWS = """
-    SELECT interval_end, interconnector_id, metered_mw_flow, mw_flow, mw_losses, export_limit, import_limit
+    SELECT max(interval_end) AS interval_end, interconnector_id,
+           last(metered_mw_flow ORDER BY interval_end, intervention) AS metered_mw_flow,
+           last(mw_flow ORDER BY interval_end, intervention) AS mw_flow,
+           last(mw_losses ORDER BY interval_end, intervention) AS mw_losses,
+           last(export_limit ORDER BY interval_end, intervention) AS export_limit,
+           last(import_limit ORDER BY interval_end, intervention) AS import_limit
     FROM warehouse.aemo.dispatch_interconnector
     WHERE market_day >= ?
-    QUALIFY row_number() OVER (PARTITION BY interconnector_id ORDER BY interval_end DESC, intervention DESC) = 1
+    GROUP BY interconnector_id
     ORDER BY interconnector_id
 """
 """Flows are those of the physical run, where an intervention has one."""

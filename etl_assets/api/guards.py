@@ -50,7 +50,9 @@ KNOWN_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", 
 class Answered:
     """A request and what became of it. ``route`` names its parameters and not their values; empty where there is none.
 
-    ``route_type``, ``samples`` and ``cache_hit`` are what the route left in ``request.state`` under these names.
+    ``duration_s`` is to the last byte of the answer; of one without an end (``is_endless`` in ``request.state``) to its
+    first, because how long somebody listens says nothing of how fast the answer is. ``route_type``, ``samples`` and
+    ``cache_hit`` are what the route left in ``request.state`` under these names.
     """
 
     request_id: str
@@ -95,14 +97,14 @@ class RequestFrame:
             return
         state = scope.setdefault("state", {})
         state["request_id"] = str(uuid4())
+        at = self._now()
         answer = _Answer(scope, send)
-        at, began = self._now(), time.perf_counter()
         for watcher in self._watchers:
             watcher.began()
         try:
             await self._answered(scope, receive, answer)
         finally:
-            answered = answer.summed_up(at, time.perf_counter() - began)
+            answered = answer.summed_up(at)
             for watcher in self._watchers:
                 watcher.ended(answered)
 
@@ -124,12 +126,15 @@ class _Answer:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
+        self._began = time.perf_counter()
+        self._first_byte_s = 0.0
         self.status = 0
         self.sent = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._first_byte_s = time.perf_counter() - self._began
             message["headers"] = [*message.get("headers", ()), *self._missing(message)]
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))
@@ -147,7 +152,7 @@ class _Answer:
         if standing:
             yield from ((name.encode(), value.encode()) for name, value in standing.headers.items())
 
-    def summed_up(self, at: datetime, duration_s: float) -> Answered:
+    def summed_up(self, at: datetime) -> Answered:
         state: MutableMapping[str, Any] = self._scope["state"]
         principal = state.get("principal")
         method = self._scope["method"]
@@ -159,7 +164,7 @@ class _Answer:
             route=_route(self._scope),
             # What was broken off before it began has no status of its own; 499 is what servers log for it.
             status=self.status or 499,
-            duration_s=duration_s,
+            duration_s=self._first_byte_s if state.get("is_endless") else time.perf_counter() - self._began,
             response_bytes=self.sent,
             route_type=state.get("route_type"),
             samples=state.get("samples"),

@@ -43,7 +43,7 @@ class Metrics:
         )
         self._durations = Histogram(
             "etl_assets_http_request_duration_seconds",
-            "Time from a request to the last byte of its answer.",
+            "Time from a request to the last byte of its answer; of a stream of events to its first.",
             ["route"],
             buckets=BUCKETS_S,
             registry=self.registry,

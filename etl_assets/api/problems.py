@@ -16,10 +16,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 BUSY_RETRY_S = 5
 """A writer of the lake or of the state database holds it for less, most times."""
@@ -203,9 +206,10 @@ def _of_http(request: Request, error: HTTPException) -> Problem:
 
 
 def _methods(request: Request) -> set[str]:
-    """The methods of this address in the OpenAPI document: starlette names those of the first of its routes alone."""
-    path = getattr(request.scope.get("route"), "path", "")
-    return {method.upper() for method in request.app.openapi()["paths"].get(path, ["get"])}
+    """The methods of this address: starlette names those of the first of its routes alone."""
+    routes = request.app.routes
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return {name for name, scope in scopes.items() if any(each.matches(scope)[0] is Match.FULL for each in routes)}
 
 
 def _of_validation(errors: Iterable[Mapping[str, Any]]) -> Problem:

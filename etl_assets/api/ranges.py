@@ -18,8 +18,8 @@ from etl_assets.api.problems import Problem
 
 CHUNK_BYTES = 1 << 20
 ONE_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
-FILES = re.compile(r"/jobs/[^/]+/result")
-"""Paths whose answers are files."""
+FILES = re.compile(r"/jobs/[^/]+/result|/dashboard/static/.+")
+"""Paths whose answers are files; those of the page come compressed already."""
 
 
 class CompressAllButFiles(CompressMiddleware):

@@ -1,8 +1,10 @@
 """What a client may send, and how every answer is dressed: proved over the wire, against senders who mean harm."""
 
+import asyncio
 import gzip
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -64,6 +66,8 @@ def application(notes: Notes) -> FastAPI:
     async def stream() -> StreamingResponse:
         return StreamingResponse(_parts(), media_type="text/plain")
 
+    app.add_api_route("/endless", endless)
+
     @app.get("/half")
     async def half() -> StreamingResponse:
         return StreamingResponse(_broken(), media_type="application/octet-stream")
@@ -82,6 +86,16 @@ def application(notes: Notes) -> FastAPI:
 async def _parts() -> AsyncIterator[bytes]:
     for number in range(PARTS):
         yield f"part {number} ".encode() * 200
+
+
+async def endless(request: Request) -> StreamingResponse:
+    request.state.is_endless = True
+    return StreamingResponse(_endless(), media_type="application/octet-stream")
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    yield b"the first"
+    await asyncio.Future()
 
 
 async def _broken() -> AsyncIterator[bytes]:
@@ -152,6 +166,19 @@ def test_a_method_that_nobody_knows_is_watched_under_one_name(client: httpx.Clie
 
     [found] = [a for a in notes.answered if a.request_id == answer.headers["x-request-id"]]
     assert (answer.status_code, found.method) == (405, "other")
+
+
+def test_an_answer_without_an_end_took_as_long_as_its_first_byte(client: httpx.Client, notes: Notes) -> None:
+    began = time.perf_counter()
+    with client.stream("GET", "/endless") as answer:
+        next(answer.iter_raw())
+        until_first = time.perf_counter() - began
+        while time.perf_counter() - began < 3 * until_first:
+            client.get("/page/x")
+    while not (found := [each for each in notes.answered if each.route == "/endless"]):
+        client.get("/page/x")
+
+    assert 0 < found[0].duration_s <= until_first
 
 
 @pytest.mark.parametrize("path", ["/length", "/fields"])

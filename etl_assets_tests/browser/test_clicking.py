@@ -156,3 +156,9 @@ def test_a_day_of_the_calendar_is_reached_by_arrow_keys(page: Page) -> None:
 
     focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
     assert focused.startswith(f"Interconnector flows, {DAY:%A} 21 November 2025")
+
+
+def test_a_broken_link_still_opens_the_page(opened: Callable[..., Page]) -> None:
+    page = opened("#%&site=%zz")
+
+    expect(page.locator(".tile")).to_have_count(5)

@@ -11,11 +11,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from etl_assets.api.app import create_app
 from etl_assets.api.server import server_of
-from etl_assets.ops.state import record_sync_run
+from etl_assets.lake.publish import publish
+from etl_assets.ops.state import copies_for_analysts, record_sync_run
 from etl_assets.processes import free_port
 from etl_assets.settings import Settings
 from etl_assets_tests.api.operating import Operating, operating
 from etl_assets_tests.browser.conftest import UNLIMITED, Visitor, chromium_path, visiting
+from etl_assets_tests.browser.looking import eventually
 from etl_assets_tests.browser.world import NEXT_END, NOW, fill, market_rows, price_at, store, sync_run
 
 pytestmark = pytest.mark.browser
@@ -70,6 +72,37 @@ def test_a_new_interval_is_on_the_page_without_a_reload(page: Page, api: Operati
     expect(page.locator(".tile[data-region=VIC1] .amount")).to_have_text(f"{price_at('VIC1', NEXT_END):.2f}")
     expect(page.locator("#said")).to_contain_text("New figures, prices to 14:40.")
     assert page.evaluate("window.isTheSamePage")
+
+
+def test_a_publication_that_nobody_told_of_is_found_within_a_minute_and_shown_everywhere(
+    chromium: Browser, api: Operating
+) -> None:
+    visitor = Visitor(chromium)
+    visitor.visit(api.url)
+    visitor.context.clock.install()
+    visitor.context.route("**/dashboard/events", lambda route: route.abort())
+    page = visitor.visit(api.url)
+    page.wait_for_selector("#market .js-plotly-plot")
+
+    # The same rows, published anew, as KPIs and syncs are.
+    publish(api.settings, now=api.now + timedelta(seconds=20), extra=copies_for_analysts(api.settings))
+    with page.expect_response("**/dashboard/market*") as answer:
+        page.clock.fast_forward(61_000)
+
+    assert answer.value.ok
+    visitor.leave()
+
+
+def test_the_keyboard_stays_where_it_was_when_something_new_comes(page: Page, api: Operating) -> None:
+    dataset = page.locator("#freshness table a").first
+    words = dataset.inner_text()
+    dataset.focus()
+    page.evaluate("document.activeElement.isTheOldOne = true")
+
+    publish(api.settings, now=api.now + timedelta(seconds=30), extra=copies_for_analysts(api.settings))
+
+    eventually(page, "!document.activeElement.isTheOldOne")
+    assert page.evaluate("document.activeElement.innerText") == words
 
 
 def test_a_sync_that_ends_is_on_top_of_the_list(page: Page, api: Operating) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+WITHOUT_PROXY = "1.1"
+"""The version of HTTP that browsers speak to this server. nginx that is told no more than where we are names us by our
+own address, says nothing of whom it asks for, and speaks 1.0."""
+
 OWN_ORIGIN = frozenset({"same-origin", "none"})
 """What a browser says of a request that its own page made, or that was typed into its address bar."""
 
@@ -58,6 +62,7 @@ def is_at_this_machine(request: Request) -> bool:
         and settings.environment == "development"
         and request.client is not None
         and request.client.host in LOOPBACK
+        and request.scope["http_version"] == WITHOUT_PROXY
         and not any(name in request.headers for name in FORWARDED)
         and _names_this_machine(request)
         and is_from_own_origin(request)

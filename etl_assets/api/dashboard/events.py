@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,8 +33,11 @@ HEARTBEAT_S = 15.0
 """Proxies close what is silent for a minute; and so often it is asked whether the listener may still listen."""
 
 MOST_LISTENERS = 50
-MOST_WAITING = 256
-"""Events of a listener that does not take them: more than a look brings."""
+MOST_OF_ONE = 20
+"""Listeners of one client, or of this machine: it must not take the places of all others."""
+
+MOST_WAITING = 1_024
+"""Events of a listener that does not take them: twice what a look brings, so that who catches up is not let go."""
 
 RETRY = b"retry: 3000\n\n"
 HEARTBEAT = b": still here\n\n"
@@ -45,6 +49,7 @@ class Listener:
     """Somebody who is told. ``wanted`` is how far they say they were told; None in the queue is the end."""
 
     wanted: Position | None
+    client: str = ""
     position: Position | None = None
     runs: dict[str, int] | None = None
     queue: "asyncio.Queue[bytes | None]" = field(default_factory=lambda: asyncio.Queue(MOST_WAITING + 1))
@@ -90,6 +95,7 @@ class Events:
         self._listeners: set[Listener] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
+        self._fault = ""
         self._is_ending = False
 
     @property
@@ -97,11 +103,15 @@ class Events:
         """How many listen."""
         return len(self._listeners)
 
-    def join(self, last_event_id: str | None) -> Listener:
-        """Somebody new, told from where they left off. Raises ``Problem`` 503 where too many listen, or at the end."""
-        if self._is_ending or len(self._listeners) >= MOST_LISTENERS:
+    def join(self, last_event_id: str | None, client: str = "") -> Listener:
+        """Somebody new, told from where they left off; ``client`` is whose session or token it is, if any.
+
+        Raises ``Problem`` 503 where too many listen, of all or of this client, or at the end.
+        """
+        of_client = sum(each.client == client for each in self._listeners)
+        if self._is_ending or len(self._listeners) >= MOST_LISTENERS or of_client >= MOST_OF_ONE:
             raise busy("Too many listen already", retry_after_s=LISTENERS_RETRY_S)
-        listener = Listener(Position.parse(last_event_id))
+        listener = Listener(Position.parse(last_event_id), client)
         self._listeners.add(listener)
         self._wanted.set()
         if self._watcher is None or self._watcher.done():
@@ -128,10 +138,17 @@ class Events:
             try:
                 look = await to_thread.run_sync(self._watch.look, _oldest(listening), self._now())
                 self._tell(look, listening)
+                self._fault = ""
             except Exception as error:  # noqa: BLE001 (whatever it is, the next look may find it mended)
-                logger.warning("Events were not looked for: %s", type(error).__name__)
+                self._complain(type(error).__name__)
             # Who comes in between is not kept waiting.
             await _wait(self._wanted, LOOKS_EVERY_S)
+
+    def _complain(self, fault: str) -> None:
+        """Once for each fault: it may last for hours, and is met with every look."""
+        if fault != self._fault:
+            logger.warning("Events were not looked for: %s", fault)
+        self._fault = fault
 
     def _tell(self, look: Look, listening: list[Listener]) -> None:
         for listener in listening:
@@ -157,9 +174,12 @@ class EventStream(Response):
         self._events = events
         self._listener = listener
         self._may_listen = may_listen
+        self._asks_at = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (ASGI's)
-        """Send events as they come, and a heartbeat where none comes."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events as they come, and a heartbeat every 15 seconds."""
+        scope.setdefault("state", {})["is_endless"] = True
+        self._asks_at = asyncio.get_running_loop().time() + HEARTBEAT_S
         gone = asyncio.create_task(_disconnected(receive), name="is the listener still there?")
         sending = asyncio.create_task(self._send(send), name="events to a listener")
         try:
@@ -169,6 +189,8 @@ class EventStream(Response):
             for task in (gone, sending):
                 task.cancel()
             await asyncio.wait({gone, sending})
+        if not sending.cancelled() and (error := sending.exception()):
+            logger.warning("Events to a listener broke off: %s", type(error).__name__)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -179,15 +201,21 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _next(self) -> bytes | None:
-        try:
-            async with asyncio.timeout(HEARTBEAT_S):
-                return await self._listener.queue.get()
-        except TimeoutError:
-            pass
+        clock = asyncio.get_running_loop().time
+        # However much there is to tell: somebody whose session ended is told no more of it.
+        if clock() < self._asks_at:
+            try:
+                async with asyncio.timeout_at(self._asks_at):
+                    return await self._listener.queue.get()
+            except TimeoutError:
+                pass
+        self._asks_at = clock() + HEARTBEAT_S
         try:
             await self._may_listen()
-        except Problem:
-            return None
+        except Problem as problem:
+            # Who asks too much elsewhere may listen nonetheless.
+            if problem.status_code != HTTPStatus.TOO_MANY_REQUESTS:
+                return None
         return HEARTBEAT
 
 

@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from etl_assets.api.warehouse import Warehouse
     from etl_assets.settings import Settings
 
-READ_AT_ONCE = 200
-"""Records of a look; who has missed more gets the rest with the next."""
-
-MOST_MISSED = 5_000
-"""Of records, told to who comes back; a page that was away for longer draws itself anew."""
+MOST_MISSED = 500
+"""Records of a look, the newest: what is told to who comes back. A page that was away for longer draws itself anew. All
+of them are read at once, so that nobody waits until others have caught up."""
 
 SETTLED = timedelta(seconds=2)
 WRITTEN = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})-(\d{1,18})", re.ASCII)
@@ -85,8 +83,7 @@ class Look:
         newest = self.newest
         if wanted is None or wanted.sync > newest.sync or wanted.alert > newest.alert:
             return newest
-        oldest = max(wanted.sync, newest.sync - MOST_MISSED), max(wanted.alert, newest.alert - MOST_MISSED)
-        return replace(wanted, sync=oldest[0], alert=oldest[1])
+        return wanted
 
     def events_after(self, position: Position) -> Iterator[Event]:
         """What somebody was not told yet, as far as it was read."""
@@ -161,8 +158,8 @@ def _records(
         return ()
     number = _number(connection, table)
     query = select(number.label("number"), *table.c).where(number > after, number <= newest)
-    rows = connection.execute(query.order_by(number).limit(READ_AT_ONCE)).mappings()
-    return tuple((row["number"], dict(row)) for row in rows)
+    rows = connection.execute(query.order_by(number.desc()).limit(MOST_MISSED)).mappings().all()
+    return tuple((row["number"], dict(row)) for row in reversed(rows))
 
 
 def _alert(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,10 @@ VALUES = """
     ORDER BY kpi_id, entity
 """
 RUNS = """
-    SELECT kpi_id, status, error
+    SELECT kpi_id, last(status ORDER BY created_at), last(error ORDER BY created_at)
     FROM warehouse.kpi.kpi_runs
     WHERE date = $day
-    QUALIFY row_number() OVER (PARTITION BY kpi_id ORDER BY created_at DESC) = 1
+    GROUP BY kpi_id
 """
 
 

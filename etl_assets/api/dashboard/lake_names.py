@@ -7,6 +7,7 @@ checks cannot differ.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from etl_assets.api.published_file import NamedFile
@@ -23,6 +24,12 @@ NAMES = """
 """
 
 
+IS_NAMED = "SELECT 1 FROM duckdb_schemas() WHERE database_name = 'lake' AND schema_name = 'named'"
+"""The schema is the last thing that is made: where it is, all names are."""
+
+_NAMING = Lock()
+
+
 @contextmanager
 def as_lake(warehouse: "Warehouse") -> "Iterator[DuckDBPyConnection]":
     """A connection on the newest snapshot that knows its tables by the lake's names too, with DIRECT_TIMEOUT.
@@ -30,13 +37,19 @@ def as_lake(warehouse: "Warehouse") -> "Iterator[DuckDBPyConnection]":
     Raises ``Problem`` as ``Warehouse.connection`` and ``Warehouse.timed`` do.
     """
     with warehouse.connection() as connection, warehouse.timed(connection):
-        known = connection.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = 'lake'").fetchone()
-        if known is None:
-            warehouse.once("the lake's names", _name)
+        if not _is_named(connection):
+            # Not by ``Warehouse.once``: that is of the newest file, which need not be this connection's any more.
+            with _NAMING:
+                if not _is_named(connection):
+                    _name(connection)
         yield connection
 
 
-def _name(connection: "DuckDBPyConnection") -> bool:
+def _is_named(connection: "DuckDBPyConnection") -> bool:
+    return connection.execute(IS_NAMED).fetchone() is not None
+
+
+def _name(connection: "DuckDBPyConnection") -> None:
     """Views in memory, of all connections to this file: they cost nothing, and nothing is stored."""
     published = {name for (name,) in connection.execute(NAMES).fetchall()}
     connection.execute("ATTACH IF NOT EXISTS ':memory:' AS lake")
@@ -45,7 +58,7 @@ def _name(connection: "DuckDBPyConnection") -> bool:
     for table in TABLES:
         if table.full_name in published:
             connection.execute(f"CREATE VIEW IF NOT EXISTS {table.lake_name} AS FROM warehouse.{table.full_name}")
-    return True
+    connection.execute("CREATE SCHEMA lake.named")
 
 
 def published_files(warehouse: "Warehouse") -> dict[str, list[NamedFile]]:

@@ -23,6 +23,7 @@ from etl_assets.api.dashboard.sessions import COOKIE, LIFE, Sessions
 from etl_assets.api.dashboard.sites import heat, points, sites, weather
 from etl_assets.api.dashboard.state import state_of
 from etl_assets.api.grants import Credentials, Grants
+from etl_assets.api.principal import Principal
 from etl_assets.api.problems import Problem
 from etl_assets.api.token_requests import TokenRequest, token_request
 
@@ -154,7 +155,8 @@ async def run_figures(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """What happens, as it happens: server-sent events until the browser or the server ends it."""
     told: Events = request.app.state.events
-    listener = told.join(request.headers.get("last-event-id"))
+    principal: Principal | None = getattr(request.state, "principal", None)
+    listener = told.join(request.headers.get("last-event-id"), principal.client_id if principal else "")
     return EventStream(told, listener, may_listen=partial(may_see, request))
 
 

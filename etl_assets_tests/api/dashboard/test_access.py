@@ -1,5 +1,6 @@
 """Who may see the figures: this machine's own browser, people who signed in, programs with a token; nobody else."""
 
+import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -67,6 +68,15 @@ def test_another_origins_page_in_the_same_browser_is_given_nothing(api: Operatin
 @pytest.mark.parametrize("name", FORWARDED)
 def test_what_comes_through_a_proxy_is_not_this_machine(api: Operating, name: str) -> None:
     assert status(api, **{name: "127.0.0.1"}) == 401
+
+
+def test_a_proxy_that_says_nothing_of_itself_is_known_by_its_http_1_0(api: Operating) -> None:
+    # As nginx forwards with a bare ``proxy_pass http://127.0.0.1:8000``.
+    with socket.create_connection(("127.0.0.1", httpx.URL(api.url).port), timeout=PATIENCE_S) as connection:
+        connection.sendall(b"GET /dashboard/sites HTTP/1.0\r\nHost: 127.0.0.1:8000\r\nConnection: close\r\n\r\n")
+        first = connection.makefile("rb").readline()
+
+    assert first.split()[1] == b"401"
 
 
 def test_in_production_this_machine_needs_a_session_too(published: Path, tmp_path: Path) -> None:
@@ -163,6 +173,12 @@ def test_who_may_not_sign_in_is_told_and_gets_no_cookie(closed: Operating, body:
     assert answer.status_code == expected
     assert "Set-Cookie" not in answer.headers
     assert "Basic" not in answer.headers.get("WWW-Authenticate", "")
+
+
+def test_an_address_that_is_asked_wrongly_names_the_methods_of_all_its_routes(closed: Operating) -> None:
+    answer = closed.get("/dashboard/session")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, POST")
 
 
 def test_another_sites_form_signs_nobody_in(closed: Operating) -> None:

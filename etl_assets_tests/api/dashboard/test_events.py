@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from etl_assets.api.app import create_app
-from etl_assets.api.dashboard import events
-from etl_assets.api.dashboard.events import Events
+from etl_assets.api.dashboard import events, happenings
+from etl_assets.api.dashboard.events import Events, EventStream, Listener
+from etl_assets.api.dashboard.happenings import MOST_MISSED, Position, Watch
 from etl_assets.api.health import Health
+from etl_assets.api.problems import Problem
 from etl_assets.api.warehouse import Warehouse
 from etl_assets.lake.publish import publish
 from etl_assets.ops.alerts import Condition, evaluate
@@ -47,7 +51,10 @@ class Ear:
         self._lines = answer.iter_lines()
 
     def lines(self) -> Iterator[str]:
+        # A connection on which only heartbeats come would be listened to for ever.
+        deadline = time.monotonic() + PATIENCE_S
         for line in self._lines:
+            assert time.monotonic() < deadline, f"nothing of it came in {PATIENCE_S} s"
             self.heard.append(line)
             yield line
 
@@ -126,7 +133,7 @@ def test_who_comes_back_is_told_what_was_missed_in_order_and_once(own: Operating
         ear.next("runs")
         known = [happen() for _ in range(2)]
         first = ear.first(2, "sync_complete")
-    missed = [happen() for _ in range(events.MOST_WAITING + 50)]
+    missed = [happen() for _ in range(MOST_MISSED // 2)]
 
     with listening(own, first[0].id) as ear:
         again = ear.first(1 + len(missed), "sync_complete")
@@ -136,6 +143,19 @@ def test_who_comes_back_is_told_what_was_missed_in_order_and_once(own: Operating
     assert [told.data["syncId"] for told in first] == known
     assert [told.data["syncId"] for told in again] == [known[1], *missed]
     assert last.data["syncId"] == later
+
+
+def test_who_was_away_for_too_long_is_told_the_last_and_keeps_nobody_waiting(
+    own: Operating, happen: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(happenings, "MOST_MISSED", 3)
+    last = [happen() for _ in range(4)][1:]
+    watch = Watch(own.settings, own.app.state.warehouse, own.app.state.health)
+
+    look = watch.look(Position(0, 0, 0, 0), NOW)
+
+    assert [row["run_id"] for _, row in look.syncs] == last
+    assert look.newest.sync == look.syncs[-1][0]
 
 
 def test_a_server_that_was_started_anew_goes_on_where_the_former_left_off(
@@ -210,6 +230,18 @@ def test_one_listener_too_many_is_told_to_come_later(own: Operating, monkeypatch
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
 
 
+def test_one_client_cannot_take_the_places_of_all_others(own: Operating, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_OF_ONE", 1)
+
+    with listening(own, **own.bearer("reader")) as ear:
+        ear.next("runs")
+        refused = own.get("/dashboard/events", "reader")
+        with listening(own, **own.bearer("operator")) as other:
+            told = other.next("runs")
+
+    assert (refused.status_code, told.event) == (503, "runs")
+
+
 def test_a_listener_whose_session_ends_is_let_go(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +263,35 @@ def test_a_listener_whose_session_ends_is_let_go(
     assert refused.status_code == 401
 
 
+def test_a_listener_whose_session_ends_is_let_go_however_much_happens() -> None:
+    asked: list[int] = []
+
+    async def may_listen() -> None:
+        asked.append(len(sent))
+        raise Problem(401, "Unauthorized", "The session has ended.")
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+        listener.queue.put_nowait(b"more\n\n")
+
+    async def never() -> Message:
+        return await asyncio.Future()
+
+    async def listen() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await EventStream(watching, listener, may_listen=may_listen)({}, never, send)
+
+    sent: list[bytes] = []
+    listener = Listener(None)
+    watching = Events(None, None, None, now=lambda: NOW)  # type: ignore[arg-type] # it looks at nothing here
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "HEARTBEAT_S", 0.05)
+        asyncio.run(listen())
+
+    assert len(asked) == 1
+    assert sent[-1] == b""
+
+
 def test_a_server_that_is_to_end_does_not_wait_for_listeners(own: Operating) -> None:
     app = create_app(own.settings, now=lambda: NOW, submits=False)
 
@@ -244,7 +305,10 @@ def test_a_server_that_is_to_end_does_not_wait_for_listeners(own: Operating) -> 
         assert server.ended()
 
 
-def test_who_does_not_keep_up_is_let_go_and_misses_nothing(own: Operating, happen: Callable[..., str]) -> None:
+def test_who_does_not_keep_up_is_let_go_and_misses_nothing(
+    own: Operating, happen: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_WAITING", 20)
     warehouse = Warehouse(own.settings)
     watching = Events(own.settings, warehouse, own.app.state.health, now=lambda: NOW)
 

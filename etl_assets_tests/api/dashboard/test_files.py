@@ -38,6 +38,19 @@ def test_plotly_comes_out_of_its_package(api: Operating) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip, deflate, br, zstd", "gzip"), ("br;q=1, gzip;q=0.5", "gzip"), ("br", None), ("gzip;q=0", None), ("", None)],
+)
+def test_a_file_is_compressed_once_and_not_for_each_who_asks(
+    api: Operating, accepted: str, encoding: str | None
+) -> None:
+    answer = api.get("/dashboard/static/plotly.min.js", headers={"Accept-Encoding": accepted})
+
+    assert answer.content == (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+    assert (answer.headers.get("Content-Encoding"), answer.headers["Vary"]) == (encoding, "Accept-Encoding")
+
+
+@pytest.mark.parametrize(
     ("address", "is_kept"),
     [
         (f"plotly.min.js?v={version('plotly')}", True),

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl_assets.api.dashboard.happenings import MOST_MISSED, Look, Position
+from etl_assets.api.dashboard.happenings import Look, Position
 from etl_assets_tests.api.dashboard.filled import NOW
 
 NUMBERS = st.lists(st.integers(1, 10**6), unique=True, max_size=30).map(sorted)
@@ -55,9 +55,9 @@ def test_a_publication_is_told_where_another_one_was_known() -> None:
     assert [event.kind for event in look([], 5, published=False).events_after(former)] == []
 
 
-def test_who_was_away_for_too_long_is_told_the_last_records() -> None:
-    newest = MOST_MISSED + 100
+def test_who_names_what_has_not_been_or_nothing_begins_now() -> None:
+    found = look([], 100)
 
-    assert look([], newest).start(Position(1, 0, 7, 8)) == Position(100, 0, 7, 8)
-    assert look([], newest).start(Position(newest + 1, 0, 7, 8)) == look([], newest).newest
-    assert look([], newest).start(None) == look([], newest).newest
+    assert found.start(Position(101, 0, 7, 8)) == found.newest
+    assert found.start(None) == found.newest
+    assert found.start(Position(99, 0, 7, 8)) == Position(99, 0, 7, 8)

@@ -12,11 +12,20 @@ function read() {
   const [first, ...rest] = location.hash.slice(1).split("&");
   const isSection = first && !first.includes("=");
   const parts = new URLSearchParams((isSection ? rest : [first, ...rest]).join("&"));
-  if (isSection) chosen.set("section", decodeURIComponent(first));
+  if (isSection) chosen.set("section", decoded(first));
   // A link within the page names a section alone: what is chosen stays.
   const anew = [...parts].filter(([name, value]) => name && chosen.get(name) !== value);
   for (const [name, value] of anew) chosen.set(name, value);
   return anew.length > 0;
+}
+
+/** What stands in an address; a lone % in it, which somebody may have typed, is taken as it is. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function written() {

@@ -32,6 +32,8 @@ let state = null;
 let asking = null;
 let stateAt = 0;
 let sections = null;
+/** The publication that the sections were told of. */
+let shown = "";
 
 /** The server's time, in seconds: this machine's clock need not be right. */
 function now() {
@@ -39,24 +41,34 @@ function now() {
 }
 
 function fetchState() {
-  asking = figures("/dashboard/state").then((answer) => {
+  const asked = figures("/dashboard/state").then((answer) => {
+    // An answer that was overtaken by a later one is older.
+    if (asked !== asking) return asking;
     state = answer;
     stateAt = performance.now();
     return answer;
   });
-  return asking;
+  asking = asked;
+  return asked;
 }
 
+/** Whoever finds out first that something was published tells the sections: the event, or the look of every minute. */
 async function refreshState() {
   try {
     showOverview(await fetchState());
-    fill(byId("overview-problem"));
-    performance.mark("tiles");
-    return true;
   } catch (problem) {
     failed(problem);
     return false;
   }
+  fill(byId("overview-problem"));
+  if (!shown) performance.mark("tiles");
+  const publication = `${state.snapshot} ${state.published_at}`;
+  if (sections && publication !== shown) {
+    Object.values(sections).forEach((section) => section.invalidate());
+    say(`New figures, prices to ${moment(newestInterval(), now())}.`);
+  }
+  shown = publication;
+  return true;
 }
 
 function failed(problem) {
@@ -89,7 +101,7 @@ function beginSections() {
     jobs: jobsSection(now),
   };
   Object.values(sections).forEach((section) => section.begin());
-  beginLive({ published, sync_complete: synced, runs: ran, alert: alerted }, resumed);
+  beginLive({ published: refreshState, sync_complete: synced, runs: ran, alert: alerted }, resumed);
   // The first figures are painted: the plots' script may come now, whichever section asks for it first.
   (globalThis.requestIdleCallback ?? setTimeout)(() => plotly().catch(() => {}));
 }
@@ -104,18 +116,11 @@ async function begin() {
   if (!isThere) return;
   if (sections) {
     Object.values(sections).forEach((section) => section.invalidate());
+    dispatchEvent(new CustomEvent("signed-in"));
     return;
   }
   beginSections();
   goToSection();
-}
-
-async function published() {
-  const before = state?.snapshot;
-  const isThere = await refreshState();
-  if (!isThere || state.snapshot === before) return;
-  Object.values(sections).forEach((section) => section.invalidate());
-  say(`New figures, prices to ${moment(newestInterval(), now())}.`);
 }
 
 function synced(event) {
@@ -125,8 +130,10 @@ function synced(event) {
 }
 
 function ran() {
-  clearTimeout(ran.soon);
-  ran.soon = setTimeout(() => sections.jobs.invalidate(), TOGETHER_MS);
+  ran.soon ??= setTimeout(() => {
+    ran.soon = null;
+    sections.jobs.invalidate();
+  }, TOGETHER_MS);
 }
 
 async function alerted() {
@@ -135,7 +142,7 @@ async function alerted() {
 }
 
 async function resumed() {
-  await published();
+  await refreshState();
   sections.jobs.invalidate();
   refreshDue();
 }

@@ -69,7 +69,10 @@ function runs(answer, now) {
 }
 
 function runTable(answer, now) {
-  const rows = answer.runs.slice(0, FEW).map((run) => [
+  const isAtWork = ({ status }) => AT_WORK.includes(status);
+  // A long run is not to be hidden by the short ones that began after it.
+  const inOrder = [...answer.runs.filter(isAtWork), ...answer.runs.filter((run) => !isAtWork(run))];
+  const rows = inOrder.slice(0, FEW).map((run) => [
     link(run.dagster_url, run.job), partition(run), time(run.started_at, moment(run.started_at, now)),
     run.ended_at && run.started_at ? duration(run.ended_at - run.started_at) : NOTHING, statusWord(run.status),
   ]);

@@ -19,8 +19,10 @@ let again = null;
  */
 export function beginLive(handlers, resumed) {
   let hasMissed = false;
+  let isSignedOut = false;
   const open = () => {
     clearTimeout(again);
+    if (document.hidden || isSignedOut) return;
     source?.close();
     source = new EventSource("/dashboard/events");
     source.addEventListener("open", () => {
@@ -44,7 +46,16 @@ export function beginLive(handlers, resumed) {
     sign("paused");
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? pause() : open()));
-  addEventListener("signed-out", pause);
+  addEventListener("signed-out", () => {
+    isSignedOut = true;
+    pause();
+  });
+  addEventListener("signed-in", () => {
+    if (isSignedOut) {
+      isSignedOut = false;
+      open();
+    }
+  });
   if (document.hidden) pause();
   else open();
 }
@@ -57,12 +68,14 @@ function sign(state) {
 const waiting = [];
 let saying = null;
 const PAUSE_MS = 1500;
+/** Sentences said in one go: after a night away there may be hundreds. */
+const MOST_SAID = 5;
 
 /** Tell screen readers, politely, and what comes close together in one go. */
 export function say(words) {
   if (!waiting.includes(words)) waiting.push(words);
   clearTimeout(saying);
   saying = setTimeout(() => {
-    byId("said").textContent = waiting.splice(0).join(" ");
+    byId("said").textContent = waiting.splice(0).slice(-MOST_SAID).join(" ");
   }, PAUSE_MS);
 }

@@ -61,7 +61,7 @@ export class Section {
     this.node.setAttribute("aria-busy", "true");
     try {
       const figures = await this.load(asking.signal);
-      if (!asking.signal.aborted) await this.show(this.body, figures);
+      if (!asking.signal.aborted) await keepingFocus(this.node, () => this.show(this.body, figures));
       if (!asking.signal.aborted) this.problem.hidden = true;
     } catch (error) {
       if (!asking.signal.aborted) this.failed(error);
@@ -81,6 +81,25 @@ export class Section {
       button("Try again", () => this.refresh()));
     this.problem.hidden = false;
   }
+}
+
+/**
+ * Show something anew without taking the keyboard from where it was: what had it is built anew, and found again by what
+ * it is called.
+ */
+function keepingFocus(node, show) {
+  const before = node.contains(document.activeElement) ? document.activeElement : null;
+  const [start, end] = before?.matches("input") ? [before.selectionStart, before.selectionEnd] : [];
+  const showing = show();
+  if (!before || before.isConnected || document.activeElement !== document.body) return showing;
+  const again = [...node.querySelectorAll(before.tagName)].find((each) => nameOf(each) === nameOf(before));
+  again?.focus({ preventScroll: true });
+  if (start !== undefined) again?.setSelectionRange(start, end);
+  return showing;
+}
+
+function nameOf(node) {
+  return ["id", "href", "aria-label", "data-value", "data-point"].map((name) => node.getAttribute(name)).join("\n") + node.textContent;
 }
 
 /** Sections that failed or have fallen behind, and can be seen, fetch anew. */

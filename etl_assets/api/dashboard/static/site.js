@@ -61,6 +61,7 @@ function pointsPart(now) {
 
 function showPoints(part, body, points, now) {
   const words = body.querySelector("input")?.value ?? "";
+  const scrolledTo = body.querySelector("ul.points")?.scrollTop;
   const list = element("ul", { class: "points" });
   const count = element("p", { class: "note", role: "status" });
   const filtered = () => {
@@ -76,7 +77,7 @@ function showPoints(part, body, points, now) {
   if (!points.some(({ point }) => point === choiceOf("point")) && usual) choose("point", usual.point);
   mark(list);
   const chosen = list.querySelector('[aria-pressed="true"]');
-  list.scrollTop = chosen ? chosen.offsetTop - list.offsetTop - LIST_EDGE_PX : 0;
+  list.scrollTop = scrolledTo ?? (chosen ? chosen.offsetTop - list.offsetTop - LIST_EDGE_PX : 0);
   parts.curve.invalidate();
 }
 
