@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all lint format bench lock clean
+.PHONY: help demo up test test-all lint format bench soak notebook lock clean
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ format: $(INSTALLED) ## Let ruff format and mend
 
 bench: $(INSTALLED) ## Speed, as ratios against references in the same process
 	@$(BIN)/python -m benchmarks
+
+soak: $(INSTALLED) ## A simulated week with every fault, kills and load, and its verdict: SEED=1 DAYS=7 EVERY=60
+	@$(BIN)/python -m soak --seed $(or $(SEED),1) --days $(or $(DAYS),7) --every $(or $(EVERY),60)
+
+notebook: $(INSTALLED) ## Five questions answered from warehouse.duckdb, in the browser
+	@$(BIN)/marimo run notebooks/market_and_buildings.py
 
 lock: ## Pin dependencies anew (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header --extra dev --extra notebook pyproject.toml -o requirements.lock

@@ -232,7 +232,7 @@ def _instant(text: str) -> datetime:
 
 
 class SimulatorServer:
-    """The simulator on a free loopback port, in a thread, for the length of a ``with`` block.
+    """The simulator on a loopback port, a free one or ``port``, in a thread, for the length of a ``with`` block.
 
     >>> with SimulatorServer(now=lambda: instant) as server:
     ...     httpx.get(f"{server.url}/Reports/CURRENT/DispatchIS_Reports/")
@@ -245,7 +245,9 @@ class SimulatorServer:
         *,
         simulator: Simulator | None = None,
         ace: AceWorld | None = None,
+        port: int = 0,
     ) -> None:
+        self.port = port
         self.simulator = simulator or Simulator(seed, now, ace=ace)
         self._board = _Switchboard(self.simulator)
         self._socket = socket.socket()
@@ -298,8 +300,11 @@ class SimulatorServer:
 
     def __enter__(self) -> Self:
         """Bind, start, and return once the server answers."""
-        self._socket.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        # At a given port that it had before, connections of then may still be dying.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", self.port))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._thread.start()
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._server.started:

@@ -6,6 +6,7 @@ given intervals everywhere (files, archives, report), or to the newest one at th
 on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -210,6 +211,8 @@ class FaultBoard:
         self._lock = RLock()
         self.version = 0
         """Rises whenever what has been published changes, so that caches know."""
+        self.taken: Counter[str] = Counter()
+        """How many requests each kind has spoilt so far."""
 
     def switch_on(
         self,
@@ -267,6 +270,7 @@ class FaultBoard:
             near = (f for f in self._faults if f.kind.scope in wanted and f.matches(path) and f.times != 0)
             hits = tuple(filter(applies, near))
             for fault in hits:
+                self.taken[fault.name] += 1
                 if fault.times is not None:
                     fault.times -= 1
             self._faults = [fault for fault in self._faults if fault.times != 0]

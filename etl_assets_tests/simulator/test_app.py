@@ -206,3 +206,26 @@ def test_a_monthly_name_needs_its_percent_sign_escaped(server: SimulatorServer) 
 
     assert answer.status_code == 200
     assert len(table_of(unzipped(answer.content), "ACTUAL")) == 31 * 48 * 20
+
+
+def test_a_server_that_was_away_for_a_while_is_back_at_its_port_with_its_faults() -> None:
+    with SimulatorServer(now=lambda: NOW) as first:
+        first.faults.switch_on("server_error", path=FOLDER, times=2)
+        assert fetch(first, FOLDER).status_code == 503
+
+    with pytest.raises(httpx.ConnectError):
+        fetch(first, FOLDER)
+
+    with SimulatorServer(simulator=first.simulator, port=first.port) as again:
+        assert again.url == first.url
+        assert [fetch(again, FOLDER).status_code for _ in range(2)] == [503, 200]
+
+
+def test_it_counts_the_requests_that_each_kind_of_fault_spoilt(server: SimulatorServer) -> None:
+    before = server.faults.taken["blocked"]
+    server.faults.switch_on("blocked", path=FOLDER, times=2)
+
+    for _ in range(3):
+        fetch(server, FOLDER)
+
+    assert server.faults.taken["blocked"] - before == 2

@@ -1,0 +1,114 @@
+"""What happens in a soak, and when: drawn from a seed, so that a failure can be had again.
+
+The week is one of the past, the same for every seed, with the end of a month and the beginning of daylight saving in
+it. What kills hit depends on the machine's speed; when they fall due does not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Self
+
+from etl_assets.market_time import NEM_TIME
+from soak.spells import Spell, draw_handful, draw_spells
+
+WEEK_START = datetime(2025, 9, 29, 23, 1, tzinfo=NEM_TIME)
+"""Sydney's clocks go forward on Sunday the 5th of October. At minute 1 the market's tick is due, and the
+sites' just was."""
+SHORT_START = datetime(2025, 9, 30, 22, 31, tzinfo=NEM_TIME)
+SHORT_LENGTH = timedelta(hours=4)
+
+QUIET_START = timedelta(hours=3)
+"""For the first day to come in."""
+CALM_BEFORE_END = timedelta(hours=21)
+"""Faults end before the last re-read, recheck and KPI run; what was revised must be two days old by then."""
+REVISIONS_END = timedelta(days=3)
+"""Before the end: the recheck at 01:30 reads the day before yesterday."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time, [start, end)."""
+
+    start: datetime
+    end: datetime
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether an instant lies in it."""
+        return self.start <= moment < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A soak: its time, its step, its faults, its kills. All instants are aware."""
+
+    seed: int
+    start: datetime
+    end: datetime
+    step: timedelta
+    spells: tuple[Spell, ...]
+    outages: tuple[Window, ...]
+    """The sources refuse connections."""
+    box_down: tuple[Window, ...]
+    """Nothing of the pipeline runs."""
+    worker_kills: tuple[datetime, ...]
+    api_kills: tuple[datetime, ...]
+    backup_at: datetime | None = None
+    kpi_cron: str = "0 12 * * *"
+    is_short: bool = False
+
+    @classmethod
+    def week(cls, seed: int, days: int, step: timedelta) -> Self:
+        """``days`` (3 or more) with everything."""
+        random = Random(seed)  # noqa: S311 (a draw that can be had again, no secret)
+        start, end = WEEK_START, WEEK_START + timedelta(days=days)
+        first, last = start + QUIET_START, end - CALM_BEFORE_END
+        spells = draw_spells(random, first, last, step, revisions_end=end - REVISIONS_END)
+        return cls(
+            seed, start, end, step, tuple(spells),
+            outages=tuple(_windows(random, first, last, timedelta(hours=1), days // 3)),
+            box_down=tuple(_windows(random, first, last, timedelta(hours=random.randint(3, 6)), 1)),
+            worker_kills=tuple(_every(random, start, end - timedelta(hours=2), timedelta(hours=3))),
+            api_kills=tuple(_every(random, first, last, timedelta(days=2))),
+            backup_at=start + days * timedelta(days=1) / 2,
+        )  # fmt: skip
+
+    @classmethod
+    def short(cls, seed: int, step: timedelta) -> Self:
+        """Four hours around a midnight, with a handful of faults."""
+        random = Random(seed)  # noqa: S311 (the same)
+        start, end = SHORT_START, SHORT_START + SHORT_LENGTH
+        first, last = start + step, end - timedelta(hours=2)
+        return cls(
+            seed, start, end, step, tuple(draw_handful(random, first, last, step, 8)),
+            outages=(Window(first + step, first + 2 * step),),
+            box_down=(),
+            worker_kills=tuple(_every(random, start + step, end - 2 * step, timedelta(hours=1))),
+            api_kills=(),
+            # 01:40 NEM time: in a short soak, the day that ended at midnight is computed, too.
+            kpi_cron="40 15 * * *",
+            is_short=True,
+        )  # fmt: skip
+
+    def steps(self) -> Iterator[datetime]:
+        """The instants at which the pipeline looks what is due; none while the box is down."""
+        moment = self.start
+        while moment <= self.end:
+            if not any(window.holds(moment) for window in self.box_down):
+                yield moment
+            moment += self.step
+
+
+def _windows(random: Random, start: datetime, end: datetime, length: timedelta, count: int) -> Iterator[Window]:
+    for _ in range(count):
+        begin = start + random.random() * (end - start - length)
+        yield Window(begin, begin + length)
+
+
+def _every(random: Random, start: datetime, end: datetime, mean: timedelta) -> Iterator[datetime]:
+    """Instants some time apart, half to one and a half times the mean."""
+    moment = start + mean * random.uniform(0.5, 1.5)
+    while moment < end:
+        yield moment
+        moment += mean * random.uniform(0.5, 1.5)
