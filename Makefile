@@ -21,7 +21,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED) ## Two market days of everything, offline, with a summary
 	@$(BIN)/etl-assets demo
 
-up: $(INSTALLED) ## Dagster's pages at http://127.0.0.1:3000, its daemon, and the API at http://127.0.0.1:8000
+up: $(INSTALLED) ## Dagster's pages at http://127.0.0.1:3000, its daemon, the page and the API at http://127.0.0.1:8000
 	@$(BIN)/etl-assets up
 
 test: $(INSTALLED) ## The offline suite

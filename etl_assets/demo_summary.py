@@ -92,6 +92,6 @@ def _print_next(out: "Console", settings: "Settings") -> None:
     for command, meaning in (
         (".venv/bin/etl-assets sql 'FROM aemo.price LIMIT 5'", "a query, here"),
         (f"duckdb -readonly {settings.warehouse_path}", "the same in DuckDB's own shell, or in any tool"),
-        ("make up", "Dagster at http://127.0.0.1:3000, the API at http://127.0.0.1:8000, the simulated market live"),
+        ("make up", "Dagster at http://127.0.0.1:3000, the page and the API at http://127.0.0.1:8000, all live"),
     ):
         out.print(f"  {command}\n      [dim]{meaning}[/dim]", highlight=False, soft_wrap=True)
