@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LONGEST_S = 600
+LONGEST_S = 1200
 
 
 @pytest.fixture(scope="module")
