@@ -13,6 +13,7 @@ from etl_assets.ops.site_state import (
     SiteWindow,
     advance_last_sync,
     complete_hours,
+    deferred_windows,
     failed_windows,
     last_sync,
     record_window,
@@ -138,12 +139,18 @@ def read_without_hole(settings: Settings, site: str, now: datetime) -> datetime 
 def missing_windows(settings: Settings, site: str, day: date, now: datetime) -> list[SyncWindow]:
     """What of a market day is not complete, as one window for each stretch: to read 65 pages, not 24 times 3.
 
-    An hour counts as complete when it was read after its end. The open day goes to ``now``; a walk that was begun
-    earlier on that day is a window of its own, so that it can be resumed.
+    An hour counts as complete when it was read after its end, and did not fail when it was to be read again: what came
+    late would never be fetched, and the failed window never cleared. The open day goes to ``now``; a walk that was
+    begun earlier on that day is a window of its own, so that it can be resumed.
     """
     start, end = day_start(day).astimezone(UTC), min(day_start(day) + DAY, now).astimezone(UTC)
     done = complete_hours(settings, site, start, end)
-    wanted = [hour for hour in _hours(start, end) if hour not in done or done[hour] < hour + HOUR]
+    left = [*failed_windows(settings, site), *deferred_windows(settings, site)]
+    wanted = [
+        hour
+        for hour in _hours(start, end)
+        if hour not in done or done[hour] < hour + HOUR or any(w.start < hour + HOUR and hour < w.end for w in left)
+    ]
     stretches = _joined(SyncWindow(hour, min(hour + HOUR, end)) for hour in wanted)
     begun = [SyncWindow(first, last) for first, last, _ in unfinished_walks(settings, site, now=now)]
     return [part for stretch in stretches for part in _cut(stretch, begun)]

@@ -306,6 +306,18 @@ def test_a_day_that_was_read_is_not_missing(record, settings: Settings) -> None:
     assert missing_windows(settings, "a", YESTERDAY, NOW) == []
 
 
+@pytest.mark.parametrize("status", ["failed", "deferred"])
+def test_an_hour_that_failed_when_it_was_read_again_is_missing_until_it_is_read_since(record, settings, status) -> None:
+    record(MIDNIGHT - DAY, MIDNIGHT)
+    record(MIDNIGHT - 5 * HOUR, MIDNIGHT - 4 * HOUR, status, NOW)
+
+    assert missing_windows(settings, "a", YESTERDAY, NOW) == [window(MIDNIGHT - 5 * HOUR, MIDNIGHT - 4 * HOUR)]
+
+    record(MIDNIGHT - 5 * HOUR, MIDNIGHT - 4 * HOUR, read_at=NOW + MINUTE)
+
+    assert missing_windows(settings, "a", YESTERDAY, NOW + HOUR) == []
+
+
 def test_a_walk_through_the_open_day_can_be_resumed_later_that_day(settings: Settings) -> None:
     save_walk(settings, "a", MIDNIGHT, NOW, {}, now=NOW)
 
