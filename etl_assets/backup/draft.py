@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ CHUNK_BYTES = 1 << 20
 
 NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EACCES}
 """Another file system, or one without hard links."""
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(slots=True)
@@ -128,13 +130,27 @@ def drafted(folder: Path, before: Backup | None) -> Iterator[Draft]:
     """A draft that leaves nothing behind unless it was finished. Raises ``BackupError`` where the disk is full."""
     make_folder(folder)
     try:
-        yield Draft(folder, before)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise BackupError(f"The file system of {folder.parent} is full; the backup was removed again.") from error
+        with full_disk_named(folder.parent, "the backup was removed again"):
+            yield Draft(folder, before)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_named(folder: Path, outcome: str) -> Iterator[None]:
+    """Raise ``BackupError`` where the file system of ``folder`` is full, with what became of the work."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        if not _says_full(error):
+            raise
+        raise BackupError(f"The file system of {folder} is full; {outcome}.") from error
+
+
+def _says_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def make_folder(folder: Path) -> None:

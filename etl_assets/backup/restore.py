@@ -15,7 +15,7 @@ from pathlib import Path
 
 from etl_assets.backup.catalog import move_files
 from etl_assets.backup.dagster_storage import end_interrupted_runs
-from etl_assets.backup.draft import copy_file, put_on_disk, refuse_full, sync
+from etl_assets.backup.draft import copy_file, full_disk_named, put_on_disk, refuse_full, sync
 from etl_assets.backup.manifest import Backup, BackupError, Part, open_backup, problem_of, refuse_damaged, sha256_of
 from etl_assets.backup.places import ARCHIVE, CATALOG, DAGSTER, FILES, place, refuse_elsewhere, refuse_root, roots
 from etl_assets.backup.take import NAME, Progress
@@ -61,12 +61,13 @@ def restore_backup(
     _refuse_places(backup, folders, force=force)
     stages = {folder: folder.with_name(f".{folder.name}.restoring") for folder in folders}
     with _alone(settings, dagster_home, stages):
-        progress(f"{len(backup.manifest.files):,} files, {backup.manifest.bytes / 1e6:,.1f} MB")
-        _fill(backup, settings, dagster_home, stages)
-        progress("runs that were at work")
-        ended = _make_ready(settings, dagster_home, stages, without)
-        for stage in stages.values():
-            put_on_disk(stage)
+        with full_disk_named(folders[0].parent, "nothing was changed. Make room, or restore elsewhere with --to"):
+            progress(f"{len(backup.manifest.files):,} files, {backup.manifest.bytes / 1e6:,.1f} MB")
+            _fill(backup, settings, dagster_home, stages)
+            progress("runs that were at work")
+            ended = _make_ready(settings, dagster_home, stages, without)
+            for stage in stages.values():
+                put_on_disk(stage)
         staying = [name for part, name in STAYING.items() if part in without]
         aside = _swap(stages, f".before-{now.astimezone(UTC).strftime(NAME)}", {folders[0]: staying})
     if Part.LAKE not in without:

@@ -1,6 +1,7 @@
 """A data folder with something of everything in it, and another file system to back it up to."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,18 @@ def another_file_system(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("there is no second file system")
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def small_file_system(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB: more than a backup's smallest files, less than all."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can make a file system that is small")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from etl_assets.api.clients import own_client
+from etl_assets.backup import restore
 from etl_assets.backup.manifest import (
     Backup,
     BackupDamagedError,
@@ -344,6 +345,23 @@ def test_without_room_nothing_is_put_in_place(
     with pytest.raises(BackupError, match="Make room, or choose another folder"):
         restore_backup(backup.folder, elsewhere, elsewhere.dagster_home, now=LATER)
     assert not elsewhere.etl_data.exists()
+
+
+def test_a_disk_that_fills_half_way_is_named_and_nothing_has_changed(
+    backup: Backup, small_file_system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Somebody else takes the room after it was looked for.
+    monkeypatch.setattr(restore, "refuse_full", lambda _folder, _wanted: None)
+    filler = small_file_system / "filler"
+    filler.write_bytes(bytes(4 * 1024 * 1024 - 64 * 1024))
+    place = Settings(_env_file=None, etl_data=small_file_system / "data")
+
+    with pytest.raises(BackupError, match=r"The file system of \S+/small is full; nothing was changed. Make room"):
+        restore_backup(backup.folder, place, place.dagster_home, now=LATER)
+
+    assert {path.name for path in small_file_system.iterdir()} <= {"filler", ".data.restoring.lock"}
+    filler.unlink()
+    assert open_backup(backup.folder).manifest == backup.manifest
 
 
 def test_a_backup_without_a_part_leaves_that_to_its_own_store(

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
@@ -334,6 +335,15 @@ def test_a_kpi_that_waited_for_a_thread_longer_than_its_claim_is_not_taken_from_
     assert (done["second"].workflow, done["second"].is_pending) == ("another run has it in hand", True)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own answer to Ctrl-C, whatever ran in this process before."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_that_is_interrupted_calls_no_further_workflow(market: Settings, receivers: Receivers):
     alone = market.model_copy(update={"kpi_concurrency": 1})
     kpis = with_workflows(receivers, ["first", "second"])
