@@ -17,7 +17,7 @@ WEEK_START = datetime(2025, 9, 29, 23, 1, tzinfo=NEM_TIME)
 """Sydney's clocks go forward on Sunday the 5th of October. At minute 1 the market's tick is due, and the
 sites' just was."""
 SHORT_START = datetime(2025, 9, 30, 22, 31, tzinfo=NEM_TIME)
-SHORT_LENGTH = timedelta(hours=4)
+SHORT_LENGTH = timedelta(hours=5)
 
 QUIET_START = timedelta(hours=3)
 """For the first day to come in."""
@@ -52,6 +52,8 @@ class Plan:
     """The sources refuse connections."""
     box_down: tuple[Window, ...]
     """Nothing of the pipeline runs."""
+    faults_end: datetime
+    """Then every fault but those that stay is over, met or not."""
     worker_kills: tuple[datetime, ...]
     api_kills: tuple[datetime, ...]
     backup_at: datetime | None = None
@@ -60,15 +62,16 @@ class Plan:
 
     @classmethod
     def week(cls, seed: int, days: int, step: timedelta) -> Self:
-        """``days`` (3 or more) with everything."""
+        """``days`` (4 or more) with everything."""
         random = Random(seed)  # noqa: S311 (a draw that can be had again, no secret)
         start, end = WEEK_START, WEEK_START + timedelta(days=days)
         first, last = start + QUIET_START, end - CALM_BEFORE_END
-        spells = draw_spells(random, first, last, step, revisions_end=end - REVISIONS_END)
+        outages = tuple(_windows(random, first, last, timedelta(hours=1), days // 3))
+        box_down = tuple(_windows(random, first, last, timedelta(hours=random.randint(3, 6)), 1))
+        away = [(window.start - step, window.end + step) for window in (*outages, *box_down)]
+        spells = draw_spells(random, (first, last), step, away=away, revisions_end=end - REVISIONS_END)
         return cls(
-            seed, start, end, step, tuple(spells),
-            outages=tuple(_windows(random, first, last, timedelta(hours=1), days // 3)),
-            box_down=tuple(_windows(random, first, last, timedelta(hours=random.randint(3, 6)), 1)),
+            seed, start, end, step, tuple(spells), outages, box_down, faults_end=last,
             worker_kills=tuple(_every(random, start, end - timedelta(hours=2), timedelta(hours=3))),
             api_kills=tuple(_every(random, first, last, timedelta(days=2))),
             backup_at=start + days * timedelta(days=1) / 2,
@@ -76,18 +79,19 @@ class Plan:
 
     @classmethod
     def short(cls, seed: int, step: timedelta) -> Self:
-        """Four hours around a midnight, with a handful of faults."""
+        """Five hours around a midnight, with a handful of faults."""
         random = Random(seed)  # noqa: S311 (the same)
         start, end = SHORT_START, SHORT_START + SHORT_LENGTH
-        first, last = start + step, end - timedelta(hours=2)
+        first, last = start + step, end - timedelta(hours=3)
         return cls(
             seed, start, end, step, tuple(draw_handful(random, first, last, step, 8)),
             outages=(Window(first + step, first + 2 * step),),
             box_down=(),
+            faults_end=last,
             worker_kills=tuple(_every(random, start + step, end - 2 * step, timedelta(hours=1))),
             api_kills=(),
-            # 01:40 NEM time: in a short soak, the day that ended at midnight is computed, too.
-            kpi_cron="40 15 * * *",
+            # 02:40 NEM time: in a short soak, the day that ended at midnight is computed, too, once it has healed.
+            kpi_cron="40 16 * * *",
             is_short=True,
         )  # fmt: skip
 

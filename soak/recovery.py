@@ -1,7 +1,8 @@
 """The drill: a backup of the middle of the week restored into another folder, and brought up to its end.
 
-``python -m soak.recovery BACKUP FOLDER MOMENT`` does what the handbook has an operator do: restore, ask for the days
-since the backup, and let schedules and sensors do the rest. In a process of its own, whose settings name the folder.
+``python -m soak.recovery FOLDER TAKEN MOMENT`` does what the handbook has an operator do after a restore: ask for the
+days since the backup, and let schedules and sensors do the rest. In a process of its own, whose settings name the data
+in the folder, as they were restored.
 """
 
 import sys
@@ -14,7 +15,6 @@ import dagster as dg
 from etl_assets.ace.automation import site_range_tags, sites_heal, sync_config
 from etl_assets.aemo.assets import REPORT_ASSETS, price_and_demand
 from etl_assets.aemo.automation import collect_config, day_tags, market_heal, market_months
-from etl_assets.backup.restore import restore_backup
 from etl_assets.dagster_home import dagster_instance
 from etl_assets.kpi.automation import kpi_config, kpi_daily, scheduled_keys
 from etl_assets.market_time import DAY, days_between, market_day, use_clock
@@ -30,12 +30,11 @@ LOOKED_AFTER = 2 * DAY
 """Before the backup: so far back lie days that were still to be read again."""
 
 
-def recover(backup: Path, folder: Path, moment: datetime) -> None:
-    """Restore ``backup`` into the data folder that is set, as of ``moment`` (aware), and catch up."""
+def recover(folder: Path, taken: datetime, moment: datetime) -> None:
+    """Bring the data folder that is set from when its backup was taken to ``moment`` (both aware)."""
     clock = SharedClock(folder / "clock")
     clock.set_time(moment, timedelta(hours=1))
     use_clock(clock)
-    taken = restore_backup(backup, settings(), settings().dagster_home, now=moment).backup.manifest.made_at
     with dagster_instance(settings()) as instance:
         queue = RunQueue(instance, folder, Random(0))  # noqa: S311 (nothing is killed here)
         automation = Automation(instance, queue.request)
@@ -76,4 +75,4 @@ def _request(tags: dict[str, str], config: dg.RunConfig) -> dg.RunRequest:
 
 
 if __name__ == "__main__":
-    recover(Path(sys.argv[1]), Path(sys.argv[2]), datetime.fromisoformat(sys.argv[3]))
+    recover(Path(sys.argv[1]), *map(datetime.fromisoformat, sys.argv[2:4]))

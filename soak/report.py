@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from etl_assets.simulator.faults import CATALOGUE, Scope
 from soak.analyst import Study
 from soak.checks import Finding
 from soak.clients import Load
@@ -118,7 +119,7 @@ def _runs(report: Report) -> Table:
 def _faults(report: Report) -> Table:
     table = Table("fault", "spells", "answers spoilt", title="Faults")
     for name, (spells, spoilt) in sorted(report.faults.items()):
-        table.add_row(name, str(spells), f"{spoilt:,}" if spoilt else "published so")
+        table.add_row(name, str(spells), "published so" if CATALOGUE[name].scope is Scope.WORLD else f"{spoilt:,}")
     return table
 
 

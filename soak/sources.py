@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from etl_assets.simulator.ace_world import AceSite, AceWorld
 from etl_assets.simulator.app import SimulatorServer
+from etl_assets.simulator.faults import Scope
 from etl_assets.simulator.service import Simulator
 
 if TYPE_CHECKING:
@@ -60,13 +61,21 @@ class Sources:
         """Bring clock, faults and outages to an instant."""
         self.simulator.set_time(moment)
         for number, spell in enumerate(self.plan.spells):
-            self._switch(number, spell, spell.start <= moment and (spell.end is None or moment < spell.end))
+            self._switch(number, spell, spell.start <= moment and not self._is_over(number, spell, moment))
         is_out = any(outage.holds(moment) for outage in self.plan.outages)
         if is_out and self._server is not None:
             self.close()
         elif not is_out and self._server is None:
             self._server = SimulatorServer(simulator=self.simulator, port=self.port)
             self._server.__enter__()
+
+    def _is_over(self, number: int, spell: "Spell", moment: datetime) -> bool:
+        """Whether a spell has ended. One that spoilt nothing yet goes on, as far as faults may: nobody asked."""
+        if spell.end is None or moment < spell.end:
+            return False
+        fault = self._on.get(number)
+        unmet = fault is not None and fault.kind.scope is not Scope.WORLD and not self.spoilt().get(spell.name)
+        return not (unmet and moment < self.plan.faults_end)
 
     def _switch(self, number: int, spell: "Spell", wanted: bool) -> None:
         if wanted and number not in self._on:

@@ -15,8 +15,6 @@ from pathlib import Path
 from random import Random
 
 from etl_assets.dagster_home import dagster_instance
-from etl_assets.demo import mark_simulated
-from etl_assets.kpi.registry import refresh
 from etl_assets.market_time import NEM_TIME, use_clock
 from etl_assets.settings import settings
 from soak.clock import SharedClock
@@ -122,8 +120,6 @@ def week(plan: Plan, sources: Sources, folder: Path) -> Iterator[Week]:
     clock = SharedClock(folder / "clock")
     clock.set_time(plan.start, plan.step)
     use_clock(clock)
-    mark_simulated(settings())
-    refresh(settings(), now=plan.start)
     with dagster_instance(settings()) as instance:
         queue = RunQueue(instance, folder, Random(plan.seed))  # noqa: S311 (what it kills can be had again)
         try:

@@ -16,7 +16,7 @@ LONGEST_S = 1200
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One soak for all of the tests below."""
     folder = tmp_path_factory.mktemp("soak")
-    command = [sys.executable, "-m", "soak", "--short", "--every", "30", "--seed", "1", "--folder", str(folder)]
+    command = [sys.executable, "-m", "soak", "--short", "--every", "60", "--seed", "1", "--folder", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_S, check=False)
     assert (folder / "report.json").exists(), done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((folder / "report.json").read_text()) | {"exit_code": done.returncode}
