@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from etl_assets.settings import Settings
 
 TREND = 48
-"""Prices in a region's small line: four hours."""
+"""Intervals in a region's small line: four hours. One that is missing is null, and a hole in the line."""
 
 REGIONS = """
     WITH settled AS (
-        SELECT region_id, interval_end, market_day = max(market_day) OVER (PARTITION BY region_id) AS is_newest_day,
+        SELECT region_id, interval_end, epoch_us(interval_end) // 300000000 AS number,
+               market_day = max(market_day) OVER (PARTITION BY region_id) AS is_newest_day,
                rrp, total_demand, net_interchange,
                coalesce(dispatchable_generation, scheduled_generation + semi_scheduled_generation) AS generation
         FROM warehouse.aemo.dispatch_region
@@ -41,7 +42,10 @@ REGIONS = """
            avg(rrp) FILTER (is_newest_day) AS price_mean_day,
            min(rrp) FILTER (is_newest_day) AS price_min_day,
            max(rrp) FILTER (is_newest_day) AS price_max_day,
-           list(rrp ORDER BY interval_end)[-$trend:] AS price_trend
+           list_transform(
+               range(greatest(max(number) - $trend + 1, min(number)), max(number) + 1),
+               lambda each: map_from_entries(list((number, rrp)))[each]
+           ) AS price_trend
     FROM settled
     GROUP BY region_id
 """

@@ -23,11 +23,11 @@ def test_a_region_has_its_newest_interval_and_its_day(api: Operating) -> None:
     assert (region["price_min_day"], region["price_max_day"]) == (11.0, 34.0)
 
 
-def test_a_regions_trend_is_its_last_48_prices_in_order(api: Operating) -> None:
+def test_a_regions_trend_is_its_last_48_intervals_in_order_with_a_hole_where_one_is_missing(api: Operating) -> None:
     trend = api.get("/dashboard/state").json()["regions"][0]["price_trend"]
 
-    today = [price("NSW1", number) for number in range(1, 25) if number != 5]
-    assert trend == [price("NSW1", number) for number in range(264, 289)] + today
+    today = [price("NSW1", number) if number != 5 else None for number in range(1, 25)]
+    assert trend == [price("NSW1", number) for number in range(265, 289)] + today
 
 
 def test_a_flow_is_measured_by_the_limit_in_its_direction(api: Operating) -> None:
