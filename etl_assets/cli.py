@@ -50,23 +50,8 @@ def main() -> None:
     """Run the command line; an error that a person can act on is one sentence and exit code 1."""
     from pydantic import ValidationError
 
-    from etl_assets.api.credentials import CredentialsError
-    from etl_assets.backup.manifest import BackupError
-    from etl_assets.http import SourceError
-    from etl_assets.kpi.registry import RegistryError
-    from etl_assets.lake.connection import LakeBusyError
-    from etl_assets.processes import AlreadyUpError, ProcessEndedError
-    from etl_assets.settings import MixedDataError
-
-    processes = (AlreadyUpError, ProcessEndedError)
-    configured = (MixedDataError, RegistryError, CredentialsError)
-    unreachable = (FileNotFoundError, PermissionError)
-    expected = (SourceError, LakeBusyError, BackupError, *unreachable, *configured, *processes)
     try:
         app()
-    except expected as error:
-        _complain(f"etl-assets: {error}")
-        sys.exit(1)
     except ValidationError as error:
         if error.title != "Settings":
             raise
@@ -74,6 +59,28 @@ def main() -> None:
             name = ".".join(str(part) for part in wrong["loc"]).upper()
             _complain(f"etl-assets: {name} {wrong['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
+        _complain(f"etl-assets: {error}")
+        sys.exit(1)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that a person can act on. Asked only once something was raised: DuckDB is among what it loads."""
+    from etl_assets.api.credentials import CredentialsError
+    from etl_assets.backup.manifest import BackupError
+    from etl_assets.http import SourceError
+    from etl_assets.kpi.registry import RegistryError
+    from etl_assets.lake.connection import LakeBusyError
+    from etl_assets.lake.unreachable import LakeUnreachableError
+    from etl_assets.processes import AlreadyUpError, ProcessEndedError
+    from etl_assets.settings import MixedDataError
+
+    processes = (AlreadyUpError, ProcessEndedError)
+    configured = (MixedDataError, RegistryError, CredentialsError)
+    unreachable = (FileNotFoundError, PermissionError, LakeUnreachableError)
+    return (SourceError, LakeBusyError, BackupError, *unreachable, *configured, *processes)
 
 
 def _complain(text: str) -> None:

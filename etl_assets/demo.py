@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from etl_assets.runs import RunSummary
+    from etl_assets.simulator.ace_world import AceWorld
 
 DEMO_DAYS = 2
 TIME_ZONES = {"NSW1": "Australia/Sydney", "VIC1": "Australia/Melbourne"}
@@ -50,11 +51,11 @@ class DemoPlan:
         return cls(tuple(days_between(last - (DEMO_DAYS - 1) * DAY, last)), moment)
 
 
-def demo_sites() -> str:
+def demo_sites(world: "AceWorld | None" = None) -> str:
     """The simulated buildings as `SITES`, each with the points that make up its electricity demand."""
     from etl_assets.simulator.ace_world import AceWorld
 
-    world = AceWorld()
+    world = world or AceWorld()
     return json.dumps(
         [
             {

@@ -1,15 +1,13 @@
 """``etl-assets doctor``: what is configured, reachable, stale, and how big it is. Secrets are never shown."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
-
 from etl_assets.http import HttpClient, SourceError, shown
+from etl_assets.redaction import without_secrets
 from etl_assets.settings import Settings
 
 Level = Literal["ok", "note", "warning", "error"]
@@ -35,25 +33,9 @@ def examine(settings: Settings, now: datetime) -> list[Finding]:
         try:
             findings += look(settings, now)
         except Exception as error:  # noqa: BLE001 (whatever is wrong, the other looks go on)
-            said = _without_secrets(f"{type(error).__name__}: {error}", settings)
+            said = without_secrets(f"{type(error).__name__}: {error}", settings)
             findings.append(Finding("error", look.__name__.strip("_"), said))
     return findings
-
-
-def _without_secrets(text: str, settings: Settings) -> str:
-    """An error's text, which may quote an address of a database, a header, or an address with credentials."""
-    secrets = [*settings.aemo_api_headers.values(), settings.lake_catalog.removeprefix("postgres:")]
-    kept = [getattr(settings, name) for name in Settings.model_fields]
-    secrets += [value.get_secret_value() for value in kept if isinstance(value, SecretStr)]
-    secrets.append(settings.kpi_registry.partition("?")[2])
-    market = (settings.nemweb_url, settings.aemo_api_url, settings.price_and_demand_url)
-    for url in (settings.state_database, settings.kpi_registry, *market):
-        _, at, _ = url.partition("@")
-        secrets.append(url.rpartition("@")[0].rpartition("//")[2] if at else "")
-    secrets += re.findall(r"password=(\S+)", settings.lake_catalog)
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "…")
-    return text
 
 
 def _settings(settings: Settings, _now: datetime) -> Iterator[Finding]:

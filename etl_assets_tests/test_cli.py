@@ -373,7 +373,9 @@ def test_a_tick_whose_source_refuses_exits_1_with_the_reason_and_neither_traceba
         done = run_process(tmp_path, "tick", "--at", "2026-11-21T02:06", **sources(server) | {"NEMWEB_URL": address})
 
     assert done.code == 1
-    assert re.search(r"^DispatchIS 2026-11-21: \d+ intervals are missing because: Status 503", done.err, re.MULTILINE)
+    assert re.search(
+        r"^DispatchIS 2026-11-21: \d+ intervals are missing or partial because: Status 503", done.err, re.MULTILINE
+    )
     assert "s3cret" not in done.text
     assert "Traceback" not in done.text
 

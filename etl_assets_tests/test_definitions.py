@@ -86,6 +86,28 @@ def test_the_checks_that_no_other_project_has_are_there() -> None:
     }
 
 
+def test_sources_show_the_addresses_that_are_set_without_credentials() -> None:
+    code = """
+from etl_assets.definitions import defs
+for spec in defs.resolve_all_asset_specs():
+    if spec.key.to_user_string() in ("nemweb", "ace_api"):
+        print(spec.key.to_user_string(), spec.metadata["address"].value)
+"""
+    environment = {
+        "NEMWEB_URL": "https://me:s3cret@mirror.example/nemweb/",
+        "ACE_API_URL": "http://127.0.0.1:8099/api?key=s3cret",
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | environment,
+    ).stdout  # fmt: skip
+
+    assert dict(line.split() for line in said.splitlines()) == {
+        "nemweb": "https://mirror.example/nemweb/Reports/CURRENT/",
+        "ace_api": "http://127.0.0.1:8099/api?…",
+    }
+
+
 def test_lineage_begins_at_the_operators_own_sources() -> None:
     roots = {key.to_user_string() for key in _upstream("aemo/dispatch_region")}
 

@@ -31,6 +31,7 @@ from etl_assets.asset_specs import (
     summaries,
     table_spec,
 )
+from etl_assets.http import shown
 from etl_assets.lake.resource import Lake
 from etl_assets.lake.tables import (
     DATA_QUALITY,
@@ -45,6 +46,7 @@ from etl_assets.lake.tables import (
 )
 from etl_assets.partitions import SITE_DAY, site_day_key, site_days
 from etl_assets.quality.outcome import Outcome
+from etl_assets.settings import settings
 
 if TYPE_CHECKING:
     from etl_assets.ace.client import AceClient
@@ -62,7 +64,7 @@ ACE_API = source_spec(
     "The ACE IoT API: the points of an account's sites, their readings page by page, and the last known weather. "
     "Needs `ACE_API_KEY`. Times without an offset are UTC.",
     kinds={"json"},
-    address="https://flightdeck.aceiot.cloud/api",
+    address=shown(settings().ace_api_url),
     keeps="readings from a site's first day; of the weather only what is known last",
     delay="readings some minutes after they were taken, each site's gateway as it will",
 )
@@ -179,14 +181,14 @@ def _side_by_side(context: dg.AssetExecutionContext, config: SyncConfig, lake: L
     """Syncs as they end. One that breaks in a way nobody foresaw fails for its own site alone."""
     from etl_assets.ace.sync import Mode, SyncRequest
 
-    settings, moment = lake.settings, config.moment()
+    chosen, moment = lake.settings, config.moment()
     requests = [
         SyncRequest(site, days, Mode(config.mode), moment, context.run.run_id, context.retry_number + 1, config.hours)
         for site, days in site_days(_not_recorded(context)).items()
     ]
     clients = _Clients()
-    with ThreadPoolExecutor(settings.site_concurrency) as pool:
-        started = {pool.submit(_sync, settings, ace, request, clients): request for request in requests}
+    with ThreadPoolExecutor(chosen.site_concurrency) as pool:
+        started = {pool.submit(_sync, chosen, ace, request, clients): request for request in requests}
         try:
             for future in as_completed(started):
                 yield _outcome(future, started[future])

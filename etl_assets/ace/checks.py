@@ -129,7 +129,7 @@ def no_reading_is_from_the_future(asked: SiteInquiry) -> Outcome:
 
 
 def nothing_is_quarantined(asked: SiteInquiry) -> Outcome:
-    """No record of the day lies in quarantine; an error where their share reaches ``ERROR_RATE_ALERT``."""
+    """No record of the day lies in quarantine; an error where their share exceeds ``ERROR_RATE_ALERT``."""
     found, query = asked.ask("quarantined")
     records = sum(count for _, count, _ in found)
     stored = _stored(asked)

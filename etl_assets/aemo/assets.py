@@ -12,7 +12,7 @@ import dagster as dg
 
 from etl_assets.aemo.account import Collection, Job
 from etl_assets.aemo.aggregated import collect_month, days_of_month
-from etl_assets.aemo.checks import inquire_days, month_outcomes, questions
+from etl_assets.aemo.checks import forecast_is_recent, inquire_days, month_outcomes, questions
 from etl_assets.aemo.collect import collect
 from etl_assets.aemo.feeds import PRICE_AND_DEMAND_FEED, REPORTS, Feed, Report, feeds_of
 from etl_assets.aemo.figures import DayFigures, day_figures, month_figures
@@ -36,7 +36,7 @@ from etl_assets.asset_specs import (
     summaries,
     table_spec,
 )
-from etl_assets.http import HttpStats, SourceError
+from etl_assets.http import HttpStats, SourceError, shown
 from etl_assets.lake.account import Account
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
@@ -45,7 +45,7 @@ from etl_assets.market_time import market_day, utc_now
 from etl_assets.ops.state import SyncRun, record_sync_run
 from etl_assets.partitions import MARKET_DAY, MARKET_MONTH, partition_days
 from etl_assets.quality.outcome import Outcome
-from etl_assets.settings import Settings
+from etl_assets.settings import Settings, settings
 
 GROUP = "market"
 
@@ -57,8 +57,9 @@ NEMWEB = source_spec(
     "NEMWeb, AEMO's public files: a zip an interval in `CURRENT`, a zip of zips a day in `ARCHIVE`, a zip a table and "
     "month in `MMSDM`. No key. Market days in NEM time (UTC+10), intervals stamped by their end.",
     kinds={"csv"},
-    address="https://www.nemweb.com.au/Reports/CURRENT/",
-    keeps="`CURRENT` two days, `ARCHIVE` 13 months, `MMSDM` all of history, a month after its end",
+    address=f"{shown(settings().nemweb_url)}/Reports/CURRENT/",
+    keeps="`CURRENT` two days (TradingIS and rooftop solar: 14), `ARCHIVE` 13 months, `MMSDM` all of history, a month "
+    "after its end",
     delay="a dispatch file appears when its interval begins; rooftop solar some 20 minutes after its half-hour",
 )
 FIVE_MINUTE_REPORT = source_spec(
@@ -166,7 +167,7 @@ def _span(days: Sequence[date]) -> str:
 
 
 def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = True) -> None:
-    """Fail the run where a source failed and overdue intervals are missing for it; both are in the message.
+    """Fail the run where a source failed and overdue intervals are missing or partial for it; the message has both.
 
     ``retry`` lets Dagster try the step again; a tick is not, since the next one asks for the same intervals.
     """
@@ -174,9 +175,10 @@ def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = T
     overdue = sum(len(status.lacking) for result in results for status in result.after)
     if errors and overdue:
         more = f"; and {len(errors) - ERRORS_NAMED} more" if len(errors) > ERRORS_NAMED else ""
+        because = "; ".join(errors[:ERRORS_NAMED]) + more
         raise dg.Failure(
-            description=f"{what}: {overdue} intervals are missing because: {'; '.join(errors[:ERRORS_NAMED])}{more}",
-            metadata={"intervals_missing": overdue, "errors": dg.MetadataValue.json(errors)},
+            description=f"{what}: {overdue} intervals are missing or partial because: {because}",
+            metadata={"intervals_missing_or_partial": overdue, "errors": dg.MetadataValue.json(errors)},
             allow_retries=retry,
         )
 
@@ -221,6 +223,12 @@ def _evaluate(settings: Settings, result: Collection, job: Job) -> dict[str, tup
 @dg.multi_asset(
     name="collect_region_forecast",
     specs=[table_spec(REGION_FORECAST, GROUP, deps=[FIVE_MINUTE_REPORT.key], freshness_policy=EVERY_TICK)],
+    # Of the table and not of a day: the report is alive or it is not.
+    check_specs=[
+        dg.AssetCheckSpec(
+            forecast_is_recent.__name__, asset=asset_key(REGION_FORECAST), description=forecast_is_recent.__doc__
+        )
+    ],
     description="Brings in what the 5MIN report forecasts now; a past market day keeps what was stored at the time.",
     partitions_def=MARKET_DAY,
     backfill_policy=dg.BackfillPolicy.multi_run(BACKFILL_DAYS_PER_RUN),
@@ -228,20 +236,29 @@ def _evaluate(settings: Settings, result: Collection, job: Job) -> dict[str, tup
 )
 def region_forecast(
     context: dg.AssetExecutionContext, config: CollectConfig, lake: Lake, aemo: Aemo
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The report holds only what is forecast now: a past day keeps what was stored at the time."""
-    now = config.moment()
+    now, key = config.moment(), asset_key(REGION_FORECAST)
+    selected = {check.name for check in context.selected_asset_check_keys}
+    metadata = _collect_forecasts(context, lake.settings, aemo, now)
+    answers = {forecast_is_recent.__name__: forecast_is_recent(lake.settings, now)}
+    yield dg.MaterializeResult(metadata=metadata, check_results=_single(key, selected, answers))
+
+
+def _collect_forecasts(
+    context: dg.AssetExecutionContext, settings: Settings, aemo: Aemo, now: datetime
+) -> dict[str, Any]:
+    """Bring in what is forecast now, where that is asked for; the account of it, or why there is none."""
     if market_day(now) not in partition_days(context.partition_keys):
         context.log.info("A forecast cannot be fetched afterwards; %s keeps what it has", context.partition_keys)
-        return dg.MaterializeResult(metadata=records(Account(REGION_FORECAST.full_name)))
+        return records(Account(REGION_FORECAST.full_name))
     with aemo.client() as http:
         try:
-            account = collect_forecasts(lake.settings, http, now=now, run_id=context.run.run_id)
+            return records(collect_forecasts(settings, http, now=now, run_id=context.run.run_id))
         except SourceError as error:
             # The report's end is announced, and forecasts heal by being issued again: no reason to fail a tick.
             context.log.warning("No forecasts: %s", error)
-            return dg.MaterializeResult(metadata={"errors": str(error)})
-    return dg.MaterializeResult(metadata=records(account))
+            return {"errors": str(error)}
 
 
 @dg.multi_asset(

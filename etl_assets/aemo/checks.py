@@ -8,7 +8,7 @@ A closed day that falls short is an error; an open one only warns.
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from etl_assets.aemo.feeds import (
     market_cap,
 )
 from etl_assets.lake.connection import read_lake
-from etl_assets.lake.tables import QUARANTINE
+from etl_assets.lake.tables import QUARANTINE, REGION_FORECAST
 from etl_assets.quality.outcome import FIRST_OFFENDERS, Outcome
 from etl_assets.quality.plots import legend, strip
 from etl_assets.settings import Settings
@@ -39,6 +39,8 @@ IDENTITY_TOLERANCE_MW = 0.02
 USUAL_SHARE_OF_UNITS = 0.9
 """Units come and go over months; an interval that lacks a tenth of a day's usual units lost them on the way."""
 
+LATEST_FORECAST = timedelta(hours=3)
+"""The report is written anew every five minutes; as long as other data may be late (``ops.watch.LATEST``)."""
 
 Row = tuple[Any, ...]
 
@@ -217,6 +219,23 @@ def month_outcomes(settings: Settings, month: date, now: datetime) -> dict[str, 
             name: _over_days([question(day) for day in asked], asked)
             for name, question in questions(PRICE_AND_DEMAND_FEED).items()
         }
+
+
+def forecast_is_recent(settings: Settings, now: datetime) -> Outcome:
+    """The newest forecast was issued within the last three hours. Not asked where `AEMO_API_URL` is empty."""
+    if not settings.aemo_api_url:
+        return Outcome(passed=True, description="AEMO_API_URL is empty: no forecasts are asked for", is_error=False)
+    with read_lake(settings) as lake:
+        [(newest,)] = lake.execute(f"SELECT max(issued_at) FROM {REGION_FORECAST.lake_name}").fetchall()
+    if newest is None:
+        return Outcome(passed=False, description="no forecast has ever come in", is_error=False)
+    minutes = round((now - newest).total_seconds() / 60, 1)
+    return Outcome(
+        passed=now - newest <= LATEST_FORECAST,
+        description=f"the newest forecast was issued {minutes:,.0f} minutes ago",
+        metadata={"newest_issued_at": newest.isoformat(" ", "minutes"), "minutes_since_issue": minutes},
+        is_error=False,
+    )
 
 
 def _over_days(outcomes: list[Outcome], asked: list[Inquiry]) -> Outcome:

@@ -15,11 +15,12 @@ from etl_assets.quality.plots import strip
 
 
 def day_metadata(status: DayStatus, found: DayFigures) -> dict[str, Any]:
-    """A market day: its strip, how many intervals are complete or missing, and what they come to."""
+    """A market day: its strip, how many intervals are complete, missing or partial, and what they come to."""
     return {
         "day": dg.MetadataValue.md(strip([s.value for s in status.states.values()], f"{status.day} by interval")),
         "intervals_complete": status.count(State.COMPLETE),
-        "intervals_missing": len(status.lacking),
+        "intervals_missing": status.count(State.MISSING),
+        "intervals_partial": status.count(State.PARTIAL),
         **figure_metadata(found),
     }
 

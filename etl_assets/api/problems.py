@@ -162,6 +162,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     from sqlalchemy.exc import OperationalError
 
     from etl_assets.lake.connection import LakeBusyError
+    from etl_assets.lake.unreachable import LakeUnreachableError
 
     @app.exception_handler(Problem)
     def _problem(request: Request, error: Problem) -> Response:
@@ -181,6 +182,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     _BUSY = {  # noqa: N806 (a constant of this application)
         LakeBusyError: "The lake is being written",
+        LakeUnreachableError: "The lake's catalog does not answer",
         OperationalError: "The state database is locked, or does not answer",
         duckdb.IOException: "The published data cannot be read: it is being replaced, or not published yet",
     }

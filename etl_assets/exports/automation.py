@@ -102,7 +102,7 @@ exports_hourly_schedule = dg.ScheduleDefinition(
     cron_schedule="51 * * * *",
     execution_timezone=NEM_ZONE_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="At minute 51: removes results, cached answers and tokens that have had their time.",
+    description="At minute 51: removes results and cached answers that are past their time.",
 )
 
 EXPORT_JOBS = [export_job]

@@ -112,7 +112,8 @@ class KpiConfig(MomentConfig):
 
     workflows: Literal["", "call", "skip", "force"] = ""
     """`call`: trigger workflows that were not triggered for the day; `skip`: values alone; `force`: trigger again.
-    Empty: `call` for a single day of the last, `skip` for an older one and in a backfill."""
+    Empty: `call` for a single market day, if it is no older than the day before the one that was `GAP_HORIZON` ago;
+    `skip` for an older day, for several days, and in a backfill."""
 
 
 def _description(kpi: Kpi) -> str:

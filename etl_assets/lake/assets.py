@@ -52,7 +52,10 @@ def warehouse_file(lake: Lake) -> dg.MaterializeResult[None]:
 
 @dg.asset(group_name=GROUP, kinds={"duckdb", "parquet"}, owners=OWNERS, freshness_policy=EVERY_HOUR)
 def small_files_merged(lake: Lake) -> dg.MaterializeResult[None]:
-    """The open day's small files, one a tick and table, merged into one a table. Hourly; readers are not disturbed."""
+    """Small files, of which a tick writes one a table, merged by table and market day. Hourly; nobody is disturbed.
+
+    Of every day, though mostly the open one has any.
+    """
     merged, created = merge_small_files(lake.settings)
     return dg.MaterializeResult(metadata={"files_merged": merged, "files_created": created})
 

@@ -16,7 +16,7 @@ lake_hourly = dg.define_asset_job(
     "lake_hourly",
     selection=dg.AssetSelection.assets(small_files_merged, warehouse_file),
     executor_def=dg.in_process_executor,
-    description="Merges the open day's small files, and publishes.",
+    description="Merges small files, mostly those of the open day, and publishes.",
 )
 lake_daily = dg.define_asset_job(
     "lake_daily",
@@ -37,7 +37,7 @@ lake_hourly_schedule = dg.ScheduleDefinition(
     cron_schedule="33 * * * *",
     execution_timezone=NEM_ZONE_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="At minute 33, between two ticks: merges the open day's small files, and publishes.",
+    description="At minute 33, between two ticks: merges small files, mostly those of the open day, and publishes.",
 )
 lake_daily_schedule = dg.ScheduleDefinition(
     name="lake_daily_schedule",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from etl_assets.lake.sql import literal
 from etl_assets.lake.tables import TABLES, Table
+from etl_assets.redaction import without_secrets_of_the_lake
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -99,15 +100,39 @@ with each statement, and holds no lock between them."""
 
 
 @contextmanager
+def _address_untold(settings: Settings) -> Iterator[None]:
+    """Errors that quote the address of the lake, password and all, are raised as ``LakeUnreachableError`` without it.
+
+    Around all that is done with the lake, because DuckDB connects anew to Postgres in the middle of a statement too.
+    Others pass as they are.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        said = without_secrets_of_the_lake(str(error), settings)
+        if said == str(error):
+            raise
+        from etl_assets.lake.unreachable import LakeUnreachableError
+
+        # Without the cause, whose text a traceback would show.
+        raise LakeUnreachableError(
+            f"The lake cannot be reached: {' '.join(said.split())} Look whether the database that LAKE_CATALOG names "
+            "is up and takes that user and password, and whether LAKE_DATA can be read."
+        ) from None
+
+
+@contextmanager
 def connected(settings: Settings, *, read_only: bool) -> Iterator["DuckDBPyConnection"]:
     """An in-memory DuckDB with the lake attached as ``lake``; detached whatever happens inside.
 
     What is handed out is a cursor: its temporary tables, registered rows and session settings end with it.
-    Takes no lock: use ``read_lake`` or ``write_lake``.
+    Takes no lock: use ``read_lake`` or ``write_lake``. Raises ``LakeUnreachableError`` as they do.
     """
     database, uses = _bare_database(settings)
     try:
-        with database.cursor() as connection:
+        with _address_untold(settings), database.cursor() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute(_attach_statement(settings, read_only=read_only))
             yield connection
@@ -155,7 +180,8 @@ def lock_holder(settings: Settings) -> str:
 def write_lake(settings: Settings, purpose: str) -> Iterator["DuckDBPyConnection"]:
     """A connection that may write, its tables brought up to ``lake/tables.py``.
 
-    ``purpose`` is what others are told while they wait. Raises ``LakeBusyError`` after ``LAKE_LOCK_TIMEOUT``.
+    ``purpose`` is what others are told while they wait. Raises ``LakeBusyError`` after ``LAKE_LOCK_TIMEOUT``, and
+    ``LakeUnreachableError`` where the catalog in Postgres does not answer.
     """
     _is_absent(settings)
     with _locked(settings, purpose), connected(settings, read_only=False) as connection:
@@ -199,9 +225,10 @@ def _reader(settings: Settings) -> Iterator["DuckDBPyConnection"]:
         database, uses = rested.pop()
     except IndexError:
         database, uses = _bare_database(settings)
-        database.execute(_attach_statement(settings, read_only=True))
+        with _address_untold(settings):
+            database.execute(_attach_statement(settings, read_only=True))
     try:
-        with database.cursor() as connection:
+        with _address_untold(settings), database.cursor() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             yield connection
         left = database.execute(
@@ -221,6 +248,7 @@ def read_lake(settings: Settings) -> Iterator["DuckDBPyConnection"]:
     """A read-only connection; takes no lock and never waits for a writer.
 
     The exception is a lake that is absent or lacks a declared table or column: it is first brought up to date.
+    Raises ``LakeUnreachableError`` where the catalog in Postgres does not answer.
     """
     if not _is_complete(settings):
         with write_lake(settings, "bringing the lake's tables up to date"):

@@ -3,6 +3,7 @@
 Plain functions; what Dagster makes of them is in ``watch``. Every function looks for itself, and takes the moment.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     import dagster as dg
 
 LAGGING = (DISPATCH_REGION, DISPATCH_INTERCONNECTOR, TRADING_PRICE, UNIT_SCADA, ROOFTOP_PV)
-"""What comes in at every tick; forecasts are ahead of the clock, and months come in daily."""
+"""What comes in at every tick; forecasts have a check of their own, ``forecast_is_recent``; months come in daily."""
 
 
-def lags_in_minutes(settings: Settings, now: datetime) -> dict[str, float]:
+def lags_in_minutes(settings: Settings, now: datetime) -> dict[str, float | None]:
     """Minutes since the newest interval of each live table ended, and since each site was read without a hole.
 
-    What has never come in has no lag, and is not among them. A dispatch interval's file comes before its end: the lag
-    of what is current is negative.
+    None for what has never come in. A dispatch interval's file comes before its end: the lag of what is current is
+    negative.
     """
     from etl_assets.ops.site_state import last_sync
 
@@ -36,17 +37,21 @@ def lags_in_minutes(settings: Settings, now: datetime) -> dict[str, float]:
             for table in LAGGING
         }
     newest |= {site.name: last_sync(settings, site.name) for site in settings.sites}
-    return {name: round((now - at).total_seconds() / 60, 1) for name, at in newest.items() if at is not None}
+    return {name: None if at is None else round((now - at).total_seconds() / 60, 1) for name, at in newest.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """In bytes: what the lake's files and Dagster's storage take, and what is free where the data folder lies."""
+    """In bytes: what the lake's files and Dagster's storage take, and what is free on the fullest disk with data.
+
+    ``fullest`` names what lies on that disk, by setting.
+    """
 
     lake: int
     dagster_storage: int
     free: int
     total: int
+    fullest: str = "ETL_DATA"
 
     @property
     def free_share(self) -> float:
@@ -55,10 +60,32 @@ class Disk:
 
 
 def measure_disk(settings: Settings) -> Disk:
-    """Sizes now. The lake's files count only where they lie in a folder of this machine."""
-    usage = disk_usage(settings.etl_data)
+    """Sizes now. Lake and archive count only where they lie in a folder of this machine."""
+    usage = {names: disk_usage(folder) for names, folder in _disks(settings).items()}
+    fullest = min(usage, key=lambda names: usage[names].free / usage[names].total)
     files = 0 if "://" in settings.lake_files else folder_bytes(Path(settings.lake_files))
-    return Disk(files, folder_bytes(settings.dagster_home), usage.free, usage.total)
+    free, total = usage[fullest].free, usage[fullest].total
+    return Disk(files, folder_bytes(settings.dagster_home), free, total, fullest)
+
+
+def _disks(settings: Settings) -> dict[str, Path]:
+    """A folder on each disk that holds data, by the settings whose folders lie on it: ``ETL_DATA, ARCHIVE_DATA``."""
+    folders = {
+        "ETL_DATA": str(settings.etl_data),
+        "LAKE_DATA": settings.lake_files,
+        "ARCHIVE_DATA": settings.archive_files,
+    }
+    on_disk: defaultdict[int, list[tuple[str, Path]]] = defaultdict(list)
+    for name, place in folders.items():
+        if "://" not in place:
+            folder = _that_is_there(Path(place))
+            on_disk[folder.stat().st_dev].append((name, folder))
+    return {", ".join(name for name, _ in found): found[0][1] for found in on_disk.values()}
+
+
+def _that_is_there(folder: Path) -> Path:
+    """The folder, or the nearest above it: the lake and the archive make theirs with the first file."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
 def folder_bytes(folder: Path) -> int:

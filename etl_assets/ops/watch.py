@@ -61,20 +61,32 @@ def left_failed(found: Mapping[dg.AssetKey, list[str]]) -> Outcome:
     )
 
 
-def newest_are_fresh(lags: Mapping[str, float]) -> Outcome:
-    """The newest interval of every live table, and the last sync of every site, is at most three hours old."""
-    late = {name: lag for name, lag in lags.items() if lag > LATEST.total_seconds() / 60}
+def newest_are_fresh(lags: Mapping[str, float | None]) -> Outcome:
+    """The newest interval of every live table, and the last sync of every site, is at most three hours old.
+
+    What has never come in is named: it may not be wanted, such as sites without a key. Where nothing has, that warns.
+    """
+    came = {name: lag for name, lag in lags.items() if lag is not None}
+    late = {name: lag for name, lag in came.items() if lag > LATEST.total_seconds() / 60}
+    never = ", ".join(name for name in lags if name not in came)
     named = ", ".join(f"{name} {lag:,.0f} min" for name, lag in sorted(late.items(), key=lambda item: -item[1]))
-    said = f"{named} behind: is the daemon running, and does the source answer? `etl-assets doctor` says"
-    return Outcome(not late, said if late else f"{len(lags)} datasets are current", {"datasets_late": len(late)})
+    behind = f"{named} behind: is the daemon running, and does the source answer? `etl-assets doctor` says"
+    said = behind if late else f"{len(came)} of {len(lags)} datasets are current"
+    return Outcome(
+        passed=bool(came) and not late,
+        description=said + (f"; never came in: {never}" if never else ""),
+        metadata={"datasets_late": len(late), "never_came_in": never or "none"},
+        is_error=bool(late),
+    )
 
 
 def disk_has_room(disk: Disk) -> Outcome:
-    """A tenth of the disk is free."""
+    """A tenth is free of every disk of this machine on which `ETL_DATA`, `LAKE_DATA` or `ARCHIVE_DATA` lies."""
     has_room = disk.free_share >= LEAST_FREE_SHARE
-    said = f"{disk.free_share:.0%} of the disk is free ({disk.free / GB:,.1f} GB)"
+    said = f"{disk.free_share:.0%} is free of the fullest disk, that of {disk.fullest} ({disk.free / GB:,.1f} GB)"
     to_do = "" if has_room else ": lower RAW_RETENTION, LAKE_RETENTION or RUN_RETENTION, or give it a larger disk"
-    return Outcome(has_room, said + to_do, {"free_share": round(disk.free_share, 4)}, is_error=False)
+    metadata = {"free_share": round(disk.free_share, 4), "fullest_disk": disk.fullest}
+    return Outcome(has_room, said + to_do, metadata, is_error=False)
 
 
 def lock_is_free(wait: LockWait) -> Outcome:
@@ -119,9 +131,9 @@ def pipeline_measured(context: dg.AssetExecutionContext, lake: Lake) -> Iterator
     )
 
 
-def _metadata(lags: Mapping[str, float], disk: Disk, wait: LockWait) -> dict[str, Any]:
+def _metadata(lags: Mapping[str, float | None], disk: Disk, wait: LockWait) -> dict[str, Any]:
     return {
-        **{f"lag_minutes {name}": lag for name, lag in lags.items()},
+        **{f"lag_minutes {name}": lag for name, lag in lags.items() if lag is not None},
         "disk_free_gb": round(disk.free / GB, 3),
         "lake_gb": round(disk.lake / GB, 3),
         "dagster_storage_gb": round(disk.dagster_storage / GB, 3),

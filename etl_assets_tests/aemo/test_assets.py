@@ -97,6 +97,7 @@ def test_a_materialised_day_shows_its_rows_its_account_and_its_strip_and_is_chec
     metadata = metadata_of(result, REGION)
     assert result.success
     assert metadata["dagster/partition_row_count"] == 15
+    assert metadata["intervals_partial"] == 0
     assert {name: metadata[f"records_{name}"] for name in ("fetched", "inserted", "unchanged", "updated")} == {
         "fetched": 15,
         "inserted": 15,
@@ -254,9 +255,9 @@ def test_a_source_that_fails_fails_the_run_and_names_what_is_missing_and_where(
 
     assert not result.success
     [failure] = [e.step_failure_data.user_failure_data for e in result.all_events if e.is_step_failure]
-    assert failure.description.startswith(f"DispatchIS {DAY}: 2 intervals are missing because: Status 503: ")
+    assert failure.description.startswith(f"DispatchIS {DAY}: 2 intervals are missing or partial because: Status 503: ")
     assert f"{configured.server.url}/Reports/CURRENT/DispatchIS_Reports" in failure.description
-    assert failure.metadata["intervals_missing"].value == 2
+    assert failure.metadata["intervals_missing_or_partial"].value == 2
     assert configured.query("SELECT count(*) FROM lake.quality.gaps WHERE healed_at IS NULL") == [(2,)]
 
 
@@ -315,6 +316,19 @@ def test_a_report_that_cannot_be_had_is_no_reason_to_fail_a_tick(
 
     assert result.success
     assert configured.settings.aemo_api_url in metadata_of(result, asset_key(REGION_FORECAST))["errors"]
+
+
+def test_a_forecast_that_stays_out_turns_its_check_yellow(configured: World, materialize: Materialize) -> None:
+    [forecasts] = [asset for asset in LIVE_ASSETS if asset_key(REGION_FORECAST) in asset.keys]
+    [fresh] = materialize(forecasts).get_asset_check_evaluations()
+    configured.server.faults.switch_on("server_error")
+
+    [late] = materialize(forecasts, now=NOW + timedelta(hours=4)).get_asset_check_evaluations()
+
+    assert (fresh.check_name, fresh.passed) == ("forecast_is_recent", True)
+    assert (late.check_name, late.passed, late.severity) == ("forecast_is_recent", False, dg.AssetCheckSeverity.WARN)
+    # Issued with the interval that ended at 00:15, the newest at 00:11; asked at 04:11.
+    assert late.metadata["minutes_since_issue"].value == 236
 
 
 def test_forecasts_of_a_past_day_stay_what_they_were(configured: World, materialize: Materialize) -> None:

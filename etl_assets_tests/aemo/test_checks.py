@@ -10,7 +10,15 @@ import pyarrow as pa
 import pytest
 
 from etl_assets.aemo import checks
-from etl_assets.aemo.checks import Inquiry, Outcome, inquire, inquire_days, month_outcomes, questions
+from etl_assets.aemo.checks import (
+    Inquiry,
+    Outcome,
+    forecast_is_recent,
+    inquire,
+    inquire_days,
+    month_outcomes,
+    questions,
+)
 from etl_assets.aemo.feeds import (
     DISPATCH_REGION_FEED,
     FEEDS,
@@ -20,7 +28,7 @@ from etl_assets.aemo.feeds import (
     Feed,
 )
 from etl_assets.lake.connection import read_lake, write_lake
-from etl_assets.lake.tables import PRICE_AND_DEMAND, QUARANTINE, TRADING_PRICE, UNIT_SCADA, Table
+from etl_assets.lake.tables import PRICE_AND_DEMAND, QUARANTINE, REGION_FORECAST, TRADING_PRICE, UNIT_SCADA, Table
 from etl_assets.lake.upsert import QuarantinedRecord, quarantine, transaction, upsert
 from etl_assets.market_time import interval_ends
 from etl_assets_tests.aemo.conftest import DAY, DUE, NOW, World
@@ -326,6 +334,36 @@ def test_a_month_fails_with_one_of_its_days_and_names_it(world: World) -> None:
 
     assert {name for name, outcome in outcomes.items() if not outcome.passed} == {"intervals_are_complete"}
     assert outcomes["intervals_are_complete"].description.startswith("27 of 28 days passed: 2026-02-02")
+
+
+# --- forecasts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("minutes", "passes"), [(0, True), (180, True), (180.1, False)])
+def test_a_forecast_is_recent_for_three_hours(
+    world: World, store: Callable[..., None], minutes: float, passes: bool
+) -> None:
+    former = {"interval_end": NOW, "region_id": "SA1", "rrp": 40.0, "issued_at": NOW - timedelta(days=2)}
+    store(REGION_FORECAST, former, former | {"issued_at": NOW})
+
+    outcome = forecast_is_recent(world.settings, NOW + timedelta(minutes=minutes))
+
+    assert outcome.passed is passes
+    assert not outcome.is_error
+    # NOW is 00:41 NEM time, ten hours ahead of UTC.
+    assert outcome.metadata == {"newest_issued_at": "2026-11-21 14:41+00:00", "minutes_since_issue": minutes}
+
+
+def test_without_any_forecast_the_check_says_so_unless_none_is_asked_for(world: World) -> None:
+    none_yet = forecast_is_recent(world.settings, NOW)
+    switched_off = forecast_is_recent(world.with_settings(aemo_api_url="").settings, NOW)
+
+    assert (none_yet.passed, none_yet.is_error) == (False, False)
+    assert none_yet.description == "no forecast has ever come in"
+    assert switched_off.passed
+
+
+# --- several days together ------------------------------------------------------------------------------
 
 
 def test_a_day_that_is_asked_among_others_answers_as_it_does_alone(world: World, store: Callable[..., None]) -> None:

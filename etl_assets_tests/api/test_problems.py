@@ -18,6 +18,7 @@ from etl_assets.api import problems
 from etl_assets.api.guards import RequestFrame
 from etl_assets.api.problems import KINDS, OWN_KINDS, Problem, install_problem_handlers, problem_responses
 from etl_assets.lake.connection import LakeBusyError
+from etl_assets.lake.unreachable import LakeUnreachableError
 from etl_assets.market_time import utc_now
 from etl_assets_tests.api.serving import served
 
@@ -50,6 +51,7 @@ def application() -> FastAPI:
     def fails(how: str) -> None:
         raise {
             "lake": LakeBusyError(f"pid 4711 of /home/{SECRET} holds it"),
+            "catalog": LakeUnreachableError(f"no answer of {SECRET}"),
             "state": OperationalError(f"SELECT {SECRET}", {}, Exception("database is locked")),
             "file": duckdb.IOException(f"cannot open /data/{SECRET}"),
             "fault": RuntimeError(SECRET),
@@ -130,6 +132,7 @@ def test_a_body_that_is_no_json_is_told_where_it_ends_to_be(client: httpx.Client
     ("how", "detail"),
     [
         ("lake", "The lake is being written; try again in 5 s."),
+        ("catalog", "The lake's catalog does not answer; try again in 5 s."),
         ("state", "The state database is locked, or does not answer; try again in 5 s."),
         ("file", "The published data cannot be read: it is being replaced, or not published yet; try again in 5 s."),
     ],

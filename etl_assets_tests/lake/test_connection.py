@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import traceback
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -21,6 +22,7 @@ from etl_assets.lake.connection import (
 )
 from etl_assets.lake.publish import lake_snapshot
 from etl_assets.lake.tables import DISPATCH_REGION, TABLES
+from etl_assets.lake.unreachable import LakeUnreachableError
 from etl_assets.lake.upsert import transaction, upsert
 from etl_assets.settings import Settings
 
@@ -292,6 +294,54 @@ def test_a_folder_of_files_given_apart_must_be_the_one_that_the_lake_was_made_wi
 
     with pytest.raises(duckdb.Error, match="does not match existing data path"), read_lake(mistaken):
         pass
+
+
+@pytest.fixture
+def unreachable(tmp_path):
+    """A lake whose catalog is in a Postgres that cannot be attached: DuckDB lacks the extension and gets none."""
+    rested = connection_module._idle["postgres_scanner"]
+    for _ in range(2):
+        database = duckdb.connect()
+        load_extension(database, "ducklake")
+        database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
+        rested.append((database, 0))
+    address = "postgres:host=127.0.0.1 port=1 dbname=lake user=etl password=TOPSECRET"
+    yield Settings(_env_file=None, etl_data=tmp_path / "far", lake_catalog=address)
+    while rested:
+        rested.pop()[0].close()
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        read_lake,
+        lambda settings: write_lake(settings, "a test"),
+        lambda settings: connected(settings, read_only=True),
+        connection_module._reader,
+    ],
+)
+def test_a_catalog_that_cannot_be_attached_is_told_without_its_password(unreachable, opened):
+    with pytest.raises(LakeUnreachableError) as raised, opened(unreachable):
+        pass
+
+    told = str(raised.value)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "Failed to attach DuckLake MetaData" in told
+    assert "LAKE_CATALOG" in told
+    for secret in ("TOPSECRET", "user=etl", "host="):
+        assert secret not in told
+        assert secret not in shown
+    # Who waits for a lake that does not answer catches what DuckDB raises.
+    assert isinstance(raised.value, duckdb.Error)
+
+
+def test_an_error_that_quotes_no_address_is_left_as_it_is(unreachable):
+    with (
+        pytest.raises(duckdb.CatalogException, match="nowhere"),
+        connection_module._address_untold(unreachable),
+        duckdb.connect() as database,
+    ):
+        database.execute("FROM nowhere")
 
 
 def test_a_declared_table_with_a_new_name_is_created(settings):

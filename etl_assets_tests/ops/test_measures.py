@@ -1,7 +1,10 @@
 """How the pipeline stands: lags, sizes, the wait for the lock, and the partitions that are left failed."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
@@ -11,6 +14,7 @@ from etl_assets.lake.tables import DISPATCH_REGION
 from etl_assets.lake.upsert import upsert
 from etl_assets.ops.measures import (
     Disk,
+    _disks,
     failed_partitions,
     folder_bytes,
     in_runs,
@@ -38,6 +42,21 @@ def by_day(config: Broken) -> None:
 
 
 @pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than that of the data: the one in memory that Linux has."""
+    memory = Path("/dev/shm")  # noqa: S108 - looked for, and a folder of its own is made in it
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one file system here")
+    with TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+def free_share(folder: Path) -> float:
+    usage = shutil.disk_usage(folder)
+    return usage.free / usage.total
+
+
+@pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.instance_for_test() as instance:
         yield instance
@@ -53,7 +72,13 @@ def test_a_lag_is_the_time_since_the_newest_interval_ended(settings: Settings, r
         upsert(lake, DISPATCH_REGION, region_rows(date(2026, 11, 22), intervals=12), now=NOW)
 
     # The twelfth interval ends at 01:00 NEM time, 15:00 UTC of the day before.
-    assert lags_in_minutes(settings, NOW) == {"aemo.dispatch_region": 11 * 60}
+    assert lags_in_minutes(settings, NOW) == {
+        "aemo.dispatch_region": 11 * 60,
+        "aemo.dispatch_interconnector": None,
+        "aemo.trading_price": None,
+        "aemo.unit_scada": None,
+        "aemo.rooftop_pv": None,
+    }
 
 
 def test_a_site_lags_since_it_was_read_without_a_hole_and_one_that_never_was_has_no_lag(settings: Settings) -> None:
@@ -61,7 +86,9 @@ def test_a_site_lags_since_it_was_read_without_a_hole_and_one_that_never_was_has
     with write_lake(chosen, "a test"):
         advance_last_sync(chosen, "tower", NOW - timedelta(minutes=7), now=NOW, sync_id="sync_1")
 
-    assert lags_in_minutes(chosen, NOW) == {"tower": 7.0}
+    lags = lags_in_minutes(chosen, NOW)
+
+    assert (lags["tower"], lags["annexe"]) == (7.0, None)
 
 
 def test_sizes_are_those_of_the_files(settings: Settings) -> None:
@@ -72,6 +99,30 @@ def test_sizes_are_those_of_the_files(settings: Settings) -> None:
 
     assert found.dagster_storage == 1234
     assert 0 < found.free <= found.total
+
+
+def test_each_disk_is_measured_once_and_an_object_store_not_at_all(settings: Settings, other_disk: Path) -> None:
+    settings.etl_data.mkdir(parents=True)
+    archived = settings.model_copy(update={"archive_data": str(other_disk / "archive" / "not made yet")})
+    in_store = archived.model_copy(update={"lake_data": "s3://bucket/lake"})
+
+    assert _disks(settings) == {"ETL_DATA, LAKE_DATA, ARCHIVE_DATA": settings.etl_data.absolute()}
+    assert _disks(archived) == {"ETL_DATA, LAKE_DATA": settings.etl_data.absolute(), "ARCHIVE_DATA": other_disk}
+    assert _disks(in_store) == {"ETL_DATA": settings.etl_data.absolute(), "ARCHIVE_DATA": other_disk}
+
+
+def test_the_fullest_disk_is_named(settings: Settings, other_disk: Path) -> None:
+    settings.etl_data.mkdir(parents=True)
+    shares = {
+        "ETL_DATA, ARCHIVE_DATA": free_share(settings.etl_data),
+        "LAKE_DATA": free_share(other_disk),
+    }
+
+    found = measure_disk(settings.model_copy(update={"lake_data": str(other_disk)}))
+
+    # Other programs write to both disks meanwhile.
+    assert found.fullest == min(shares, key=lambda names: shares[names])
+    assert found.free_share == pytest.approx(shares[found.fullest], abs=0.01)
 
 
 def test_a_folder_that_is_not_there_takes_nothing(settings: Settings) -> None:

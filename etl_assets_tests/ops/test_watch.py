@@ -54,7 +54,7 @@ def test_data_are_fresh_for_three_hours(lag: float, passes: bool) -> None:
     outcome = newest_are_fresh({"aemo.dispatch_region": lag})
 
     assert outcome.passed is passes
-    assert outcome.is_error
+    assert outcome.is_error is not passes
 
 
 def test_what_lags_is_named_the_worst_first() -> None:
@@ -64,11 +64,34 @@ def test_what_lags_is_named_the_worst_first() -> None:
     assert "etl-assets doctor" in outcome.description
 
 
+def test_what_never_came_in_is_named_and_is_no_fault() -> None:
+    outcome = newest_are_fresh({"aemo.dispatch_region": 1.0, "tower": None, "aemo.rooftop_pv": None})
+
+    assert outcome.passed
+    assert outcome.description == "1 of 3 datasets are current; never came in: tower, aemo.rooftop_pv"
+    assert outcome.metadata == {"datasets_late": 0, "never_came_in": "tower, aemo.rooftop_pv"}
+
+
+def test_where_nothing_has_ever_come_in_that_is_a_warning() -> None:
+    outcome = newest_are_fresh({"aemo.dispatch_region": None, "tower": None})
+
+    assert (outcome.passed, outcome.is_error) == (False, False)
+    assert outcome.description == "0 of 2 datasets are current; never came in: aemo.dispatch_region, tower"
+
+
+def test_what_lags_is_an_error_beside_what_never_came_in() -> None:
+    outcome = newest_are_fresh({"aemo.dispatch_region": 200.0, "tower": None})
+
+    assert (outcome.passed, outcome.is_error) == (False, True)
+    assert outcome.description.endswith("; never came in: tower")
+
+
 @pytest.mark.parametrize(("free", "passes"), [(100, True), (99, False)])
 def test_a_tenth_of_the_disk_is_to_be_free(free: int, passes: bool) -> None:
-    outcome = disk_has_room(Disk(lake=0, dagster_storage=0, free=free, total=1000))
+    outcome = disk_has_room(Disk(lake=0, dagster_storage=0, free=free, total=1000, fullest="LAKE_DATA"))
 
     assert outcome.passed is passes
+    assert "10% is free of the fullest disk, that of LAKE_DATA" in outcome.description
     assert ("RAW_RETENTION" in outcome.description) is not passes
 
 
