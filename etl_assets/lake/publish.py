@@ -22,6 +22,7 @@ from etl_assets.lake.connection import LakeBusyError, read_lake, write_lake
 from etl_assets.lake.sql import literal
 from etl_assets.lake.tables import DISPATCH_REGION, TABLES, TIMESERIES_AGG, TIMESERIES_RAW, Table
 from etl_assets.lake.upsert import transaction
+from etl_assets.redaction import without_secrets
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -307,9 +308,10 @@ def _create_views_of_readings(connection: "DuckDBPyConnection", settings: Settin
 
     try:
         everything = all_readings_sql(connection, settings, snapshot)
-    except (duckdb.Error, OSError):
+    except (duckdb.Error, OSError) as error:
         # An archive that does not answer must not keep the market's newest interval from the analysts.
-        logger.exception("The archive could not be read; ace.timeseries_all shows the lake alone")
+        said = without_secrets(str(error), settings)
+        logger.warning("The archive could not be read; ace.timeseries_all shows the lake alone: %s", said)
         everything = f"SELECT * EXCLUDE (market_day), market_day FROM {TIMESERIES_RAW.full_name}"
     views = {"ace.timeseries_all": (everything, ALL_COMMENT), **FORMER_VIEWS}
     connection.execute("USE warehouse")

@@ -151,10 +151,13 @@ def test_whoever_holds_the_lock_for_the_whole_time_out_is_named(settings: Settin
     assert found.seconds > 0
 
 
-def test_a_catalog_in_postgres_has_no_lock_to_wait_for(settings: Settings) -> None:
-    found = measure_lock(settings.model_copy(update={"lake_catalog": "postgres:dbname=lake"}))
+def test_writers_of_a_catalog_in_postgres_wait_for_the_same_lock(settings: Settings) -> None:
+    changed = {"lake_catalog": "postgres:dbname=lake", "lake_lock_timeout": timedelta(milliseconds=50)}
 
-    assert (found.seconds, found.held_by) == (0.0, "")
+    with write_lake(settings, "a long backfill"):
+        found = measure_lock(settings.model_copy(update=changed))
+
+    assert "a long backfill" in found.held_by
 
 
 def test_a_partition_whose_last_run_failed_is_left_failed_until_it_is_made(instance: dg.DagsterInstance) -> None:
