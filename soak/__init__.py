@@ -7,7 +7,9 @@
 - ``schedules`` asks for runs as Dagster's daemon would; ``queue`` hands them to ``worker`` processes, kills some, and
   does what run monitoring and run retries do. ``week`` is the loop over it all.
 - ``ageing`` gives to what libraries stamp with the wall clock the simulated time, so that retention has work to do.
-- ``analyst`` and ``clients`` are the people and programs beside it; ``api_process`` is the API under the same clock.
-- ``truth`` says what the tables must hold; ``checks`` compare a data folder, this one or a restored one, with it;
-  ``growth`` measures what must not grow; ``report`` prints and writes all that.
+- ``companions`` run beside it: ``analyst`` and ``clients``, and the API under the same clock (``api_process``).
+- ``truth`` says what the tables must hold; ``checks`` and its ``*_checks`` compare a data folder, this one or a
+  restored one, with it; ``growth`` measures what must not grow; ``verdict`` is of all, and ``report`` prints and writes
+  it.
+- ``recovery`` is the drill: a backup of the middle, restored and caught up.
 """

@@ -33,7 +33,7 @@ def age(data: Path, moment: datetime) -> None:
             ):
                 lake.execute(f"UPDATE {table} SET {column} = ?1 WHERE {column} > ?1", [stamp])
             lake.commit()
-    for folder in (data / "lake" / "files", data / "exports", data / "cache"):
+    for folder in (data / "lake" / "files", data / "api" / "results", data / "api" / "cache"):
         _age_files(folder, moment.timestamp())
     runs = data / "dagster" / "history" / "runs.db"
     if runs.exists():

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from math import inf
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -27,7 +28,12 @@ PAUSE_S = 0.15
 """Between two requests: the rate is bounded, as two cores are shared by all."""
 TIMEOUT_S = 30.0
 NOT_YET = HTTPStatus.SERVICE_UNAVAILABLE
-"""Documented: there is nothing published yet, or something of the service is not well."""
+"""Documented: there is nothing published yet."""
+RESTART_S = 30.0
+"""After a refused connection: so long an answer may say that the API has just been started."""
+LONGEST_EXPORT_S = 300.0
+MOST_WRONG = 100
+"""Kept of what was wrong."""
 
 
 @dataclass(slots=True)
@@ -40,6 +46,8 @@ class Load:
     refreshed: int = 0
     exports: int = 0
     wrong: list[str] = field(default_factory=list)
+    unpriced: int = 0
+    """Prices that were null."""
     away: int = 0
     """Requests while the API was restarted."""
 
@@ -56,7 +64,10 @@ class Client:
         self._up = up
         self._tokens: dict[str, str] = {}
         self._latest: datetime | None = None
-        self._jobs: list[str] = []
+        self._jobs: dict[str, float] = {}
+        """Exports asked for, and when, by the monotonic clock."""
+        self._known: set[str] = set()
+        self._away_at = -inf
         self._sites: set[str] = set()
 
     def ask(self, what: Callable[["Client"], None]) -> None:
@@ -66,10 +77,19 @@ class Client:
             what(self)
         except httpx.TransportError as error:
             if was_up and self._up.value:
-                self.load.wrong.append(f"{what.__name__}: {type(error).__name__}: {error}")
+                self.wrong(f"{what.__name__}: {type(error).__name__}: {error}")
             self.load.away += 1
-        except (KeyError, ValueError) as error:
-            self.load.wrong.append(f"{what.__name__}: the answer lacks or garbles {error}")
+            self._away_at = time.monotonic()
+        except Exception as error:  # noqa: BLE001 (an answer that nobody can read is told, and the next is asked for)
+            self.wrong(f"{what.__name__}: the answer lacks or garbles {type(error).__name__} {error}")
+
+    def wrong(self, what: str) -> None:
+        """Note an answer that is not as it must be."""
+        if len(self.load.wrong) < MOST_WRONG:
+            self.load.wrong.append(what)
+
+    def _has_restarted(self) -> bool:
+        return time.monotonic() - self._away_at < RESTART_S
 
     def get(self, route: str, path: str, **params: object) -> httpx.Response | None:
         """A GET with a good token; None where the answer is a documented 503, or wrong."""
@@ -96,9 +116,11 @@ class Client:
     def _judged(self, route: str, answer: httpx.Response) -> httpx.Response | None:
         self.load.answers[route, answer.status_code] += 1
         if answer.status_code in (HTTPStatus.OK, HTTPStatus.ACCEPTED):
+            self._known.add(route)
             return answer
-        if answer.status_code != NOT_YET:
-            self.load.wrong.append(f"{route}: {answer.status_code}: {answer.text[:200]}")
+        is_early = answer.status_code == NOT_YET and (route not in self._known or self._has_restarted())
+        if not is_early:
+            self.wrong(f"{route}: {answer.status_code}: {answer.text[:200]}")
         return None
 
     def _log_in(self) -> None:
@@ -117,6 +139,8 @@ class Client:
             self.load.refreshed += 1
         else:
             self.load.answers["/refresh", answer.status_code] += 1
+            if not self._has_restarted():
+                self.wrong(f"/refresh: {answer.status_code}: {answer.text[:200]}")
             self._tokens = {}
             self._log_in()
 
@@ -125,7 +149,7 @@ class Client:
         if answer.status_code == HTTPStatus.OK:
             self._tokens = answer.json()
         else:
-            self.load.wrong.append(f"{route}: {answer.status_code}: {answer.text[:200]}")
+            self.wrong(f"{route}: {answer.status_code}: {answer.text[:200]}")
 
     # What is asked
 
@@ -137,18 +161,22 @@ class Client:
             return
         ends = {datetime.fromisoformat(row["interval_end"]) for row in rows}
         if self._latest and min(ends) < self._latest:
-            self.load.wrong.append(f"/data/latest went back from {self._latest} to {min(ends)}")
+            self.wrong(f"/data/latest went back from {self._latest} to {min(ends)}")
         self._latest = min(ends)
         for row in rows:
             self._look_at_price("/data/latest", row)
 
     def _look_at_price(self, route: str, row: dict[str, Any]) -> None:
+        if row["rrp"] is None:
+            # Of an interval whose file came without its prices, until the next file brings them.
+            self.load.unpriced += 1
+            return
         end = datetime.fromisoformat(row["interval_end"]).astimezone(NEM_TIME)
         region = row.get("region_id") or row["region"]
         true = self.market.region(end, region).rrp, self.market.revised_rrp(end, region)
         # The settlement price, in cents, stands in for the dispatch price for a while.
         if not any(abs(row["rrp"] - float(price)) < 0.0051 for price in true):  # noqa: PLR2004
-            self.load.wrong.append(f"{route}: {region} at {end}: {row['rrp']} is not {true[0]}")
+            self.wrong(f"{route}: {region} at {end}: {row['rrp']} is not {true[0]}")
 
     def day(self) -> None:
         """A region's last hours: in order, each interval once."""
@@ -158,8 +186,8 @@ class Client:
         params = {"from": start.isoformat(), "to": self._latest.isoformat(), "region": "SA1"}
         if answer := self.get("/data", "/data", **params):
             ends = [row["interval_end"] for row in answer.json()["data"]]
-            if ends != sorted(set(ends)):
-                self.load.wrong.append(f"/data: {len(ends)} intervals are not in order, or doubled")
+            if not ends or ends != sorted(set(ends)):
+                self.wrong(f"/data: {len(ends)} intervals are none, not in order, or doubled")
 
     def readings(self) -> None:
         """A site's last hour."""
@@ -169,7 +197,7 @@ class Client:
         if answer := self.get("/timeseries", "/timeseries", site="building-a", pattern="*", **params):
             rows = [(row["point_name"], row["timestamp"]) for row in answer.json().get("data", ())]
             if len(set(rows)) != len(rows):
-                self.load.wrong.append("/timeseries: readings are doubled")
+                self.wrong("/timeseries: readings are doubled")
 
     def _is_listed(self, site: str) -> bool:
         """Whether a site is there to be asked for; once it is, it must stay."""
@@ -197,19 +225,22 @@ class Client:
                 "from": (self._latest - timedelta(days=1)).isoformat(), "to": self._latest.isoformat(),
             }  # fmt: skip
             if answer := self.post("/timeseries/jobs", "/timeseries/jobs", body):
-                self._jobs.append(answer.json()["jobId"])
+                self._jobs[answer.json()["jobId"]] = time.monotonic()
 
     def _look_after(self, job: str) -> None:
         if (answer := self.get("/jobs/{job_id}", f"/jobs/{job}")) is None:
             return
         match answer.json()["status"]:
             case "completed":
-                self._jobs.remove(job)
+                del self._jobs[job]
                 if self.get("/jobs/{job_id}/result", f"/jobs/{job}/result"):
                     self.load.exports += 1
             case "failed" | "cancelled":
-                self._jobs.remove(job)
-                self.load.wrong.append(f"export {job}: {answer.text[:200]}")
+                del self._jobs[job]
+                self.wrong(f"export {job}: {answer.text[:200]}")
+            case status if time.monotonic() - self._jobs[job] > LONGEST_EXPORT_S:
+                del self._jobs[job]
+                self.wrong(f"export {job} is {status} after {LONGEST_EXPORT_S:g} s")
 
 
 def press(orders: Connection, clock: Path, url: str, up: "Synchronized[int]", seed: int) -> None:

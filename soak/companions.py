@@ -1,4 +1,4 @@
-"""The processes beside the pipeline: the API, its clients, an analyst."""
+"""The processes beside the pipeline: the API, its clients, an analyst, a backup."""
 
 import json
 import multiprocessing
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
@@ -27,6 +28,14 @@ def api_environment() -> dict[str, str]:
     from etl_assets.api.keys import new_key
 
     return {"CLIENT_IDS": json.dumps(CLIENTS), "SIGNING_KEYS": json.dumps([new_key("ES256")])}
+
+
+def back_up(folder: Path, moment: datetime) -> Path:
+    """Take a backup as of a moment, as ``etl-assets backup`` would; returns its folder."""
+    from etl_assets.backup.take import take_backup
+    from etl_assets.settings import settings
+
+    return take_backup(settings(), settings().dagster_home, folder / "backups", now=moment).folder
 
 
 class Companions:
@@ -56,10 +65,11 @@ class Companions:
         self._api = self._started()
 
     def end(self) -> tuple[Study, Load]:
-        """Stop all, and say what they met. Raises ``RuntimeError`` where one of them did not live to tell."""
-        found = [self._ended(*each) for each in (self._analyst, self._clients)]
+        """Stop all, and say what they met; of one that did not live to tell, that."""
+        study, load = (self._ended(*each) for each in (self._analyst, self._clients))
         self.close()
-        return found[0], found[1]
+        gone = [f"did not live to tell: see driver.log and {self._folder / 'api.log'}"]
+        return study or Study(wrong=gone), load or Load(wrong=gone)
 
     def close(self) -> None:
         """Stop what still runs."""
@@ -89,6 +99,7 @@ class Companions:
             else:
                 self._up.value = 1
                 return process
+        process.kill()
         raise RuntimeError(f"The API did not start within {START_S} s: see {self._folder / 'api.log'}")
 
     def _beside(self, work: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:  # noqa: ANN401 (any function's)
@@ -99,7 +110,10 @@ class Companions:
         return process, ours
 
     def _ended(self, process: BaseProcess, pipe: Connection) -> Any:  # noqa: ANN401 (what it found)
-        pipe.send("end")
-        if not pipe.poll(END_S):
-            raise RuntimeError(f"{process.name} of the soak did not end")
-        return pipe.recv()
+        """What a companion found; None where it is gone, or does not answer."""
+        try:
+            pipe.send("end")
+            return pipe.recv() if pipe.poll(END_S) else None
+        except (EOFError, OSError):
+            process.join(END_S)
+            return None

@@ -5,22 +5,28 @@ Retention is set to one to four days in a soak, so that from the third day on wh
 
 import os
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from statistics import linear_regression, median
 
-from soak.checks import Finding
+from etl_assets.market_time import DAY
+from soak.findings import Finding
 
-ROOM = 1.6
-"""Of the end against the middle of a week: some figures swing with the day."""
-MEMORY_ROOM = 1.35
+ROOM = 1.25
+"""Of the end against two days before: some figures swing with the day."""
 ROOM_MB, ROOM_FILES = 10.0, 300
 """Below which a figure may grow as it likes."""
-DAYS_TO_SETTLE = 6
-"""Before what goes matches what comes."""
-RUN_KB = 260
-"""Of event log a run; a run costs 140 to 200 KB."""
+SETTLED_DAYS = 5
+"""After which what goes matches what comes."""
+MB_PER_RUN = 3.0
+"""By which a worker may grow with each run. In production each run has a process of its own."""
+YOUNG_RUNS = 5
+"""In which a worker loads what it needs."""
+FEWEST_RUNS = 10
+"""Of a worker whose growth says something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,15 @@ class Sizes:
     lake_mb: float
     catalog_mb: float
     state_mb: float
+    api_folder_mb: float
+    published_mb: float
     dagster_files: int
     dagster_mb: float
     runs: int
     api_mb: float
+    """Memory of the API's process."""
+    driver_mb: float
+    """Memory of the process that evaluates schedules and sensors."""
 
 
 def resident_mb(process: int | str = "self") -> float:
@@ -52,7 +63,8 @@ def measure(data: Path, moment: datetime, api_mb: float) -> Sizes:
         count = storage.execute("SELECT count(*) FROM runs").fetchone()[0]
     return Sizes(
         moment, len(lake), sum(lake) / 1e6, _mb(data / "lake" / "catalog.sqlite"), _mb(data / "state.sqlite"),
-        len(dagster), sum(dagster) / 1e6, count, api_mb,
+        sum(_files(data / "api")) / 1e6, _mb(data / "warehouse.duckdb"),
+        len(dagster), sum(dagster) / 1e6, count, api_mb, resident_mb(),
     )  # fmt: skip
 
 
@@ -68,34 +80,40 @@ def _files(folder: Path) -> list[int]:
 
 
 def _mb(file: Path) -> float:
-    return file.stat().st_size / 1e6 if file.exists() else 0.0
+    """Of a database with what its journal has not handed over."""
+    both = (file, file.with_name(f"{file.name}-wal"))
+    return sum(each.stat().st_size for each in both if each.exists()) / 1e6
 
 
-def bounded(sizes: list[Sizes], memory: list[tuple[int, float]]) -> list[Finding]:
-    """Whether the end of a soak is no larger than its middle, the lake but for its days. Of a short one: the memory."""
+def bounded(sizes: list[Sizes], memory: Mapping[int, Sequence[float]]) -> list[Finding]:
+    """Whether a soak's last two days left everything as large as it was, the lake but for its days.
+
+    ``sizes`` are of midnights, and of the end. Of a soak too short to settle: the memory alone.
+    """
     findings = [_memory(memory)]
-    if len(sizes) < DAYS_TO_SETTLE:
+    if len(sizes) <= SETTLED_DAYS:
         return findings
-    middle, last = sizes[len(sizes) // 2], sizes[-1]
-    by_days = (last.moment - sizes[0].moment) / (middle.moment - sizes[0].moment)
+    settled, last = sizes[-3], sizes[-1]
+    by_days = (last.moment - sizes[0].moment + DAY) / (settled.moment - sizes[0].moment + DAY)
     for name in (each.name for each in fields(Sizes) if each.name != "moment"):
-        former, latter = getattr(middle, name), getattr(last, name)
-        due = former * by_days if name.startswith("lake") else former
+        former, latter = getattr(settled, name), getattr(last, name)
+        due = former * by_days if name.startswith(("lake", "catalog")) else former
         room = ROOM_FILES if name.endswith(("files", "runs")) else ROOM_MB
-        told = f"{former:,.1f} in the middle, {latter:,.1f} at the end"
+        told = f"{former:,.1f} on {settled.moment:%a %H:%M}, {latter:,.1f} at the end"
         findings.append(Finding(f"{name} is bounded", latter <= max(due * ROOM, due + room), told))
-    kilobytes = last.dagster_mb * 1000 / max(1, last.runs)
-    findings.append(Finding("a run's record is small", kilobytes < RUN_KB, f"{kilobytes:.0f} KB a run"))
     return findings
 
 
-def _memory(memory: list[tuple[int, float]]) -> Finding:
-    """Workers of the same age hold as much late in the week as early."""
-    half = len(memory) // 2
-    early, late = (_grown([mb for age, mb in part if age > 3]) for part in (memory[:half], memory[half:]))  # noqa: PLR2004
-    told = f"{early:.0f} MB in the first half, {late:.0f} MB in the second"
-    return Finding("workers' memory is bounded", late <= max(early * MEMORY_ROOM, early + 60), told)
+def _memory(memory: Mapping[int, Sequence[float]]) -> Finding:
+    """Workers that live long do not grow with each run."""
+    slopes = sorted(_slope(held[YOUNG_RUNS:]) for held in memory.values() if len(held) >= FEWEST_RUNS)
+    if not slopes:
+        return Finding("workers' memory is bounded", holds=True, seen="no worker lived for long enough to tell")
+    typical = median(slopes)
+    told = f"{typical:.2f} MB a run, of {len(slopes)} workers; {max(map(max, memory.values())):.0f} MB at most"
+    return Finding("workers' memory is bounded", typical <= MB_PER_RUN, told)
 
 
-def _grown(megabytes: list[float]) -> float:
-    return max(megabytes, default=0.0)
+def _slope(values: Sequence[float]) -> float:
+    """By how much values grow with their number, as a least squares line has it."""
+    return linear_regression(range(len(values)), values).slope

@@ -1,14 +1,15 @@
 """The run queue: runs are put into Dagster's storage, handed to worker processes, and looked after when those die.
 
-It does what ``dagster.yaml`` has Dagster's daemon do: priorities, limits by tag, run monitoring, run retries. The
-daemon itself cannot be used: it works by the wall clock.
+It does what ``dagster.yaml`` has Dagster's daemon do with priorities, limits by tag, and runs whose process died, which
+it starts anew as a whole. The daemon itself cannot be used: it works by the wall clock.
 """
 
 import multiprocessing
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +30,10 @@ MAX_RETRIES = 2
 """As in ``dagster.yaml``."""
 LONGEST_RUN_S = 600.0
 """On a machine that has much else to do."""
+FIRST_RUN_S = 1.0
+"""How long a job is taken to last that has not run yet."""
+KILL_WITHIN = (0.05, 0.95)
+"""Of a job's mean duration: when a worker is killed that executes it."""
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 
@@ -43,6 +48,8 @@ class _Worker:
     run: dg.DagsterRun | None = None
     since: float = 0.0
     runs: int = 0
+    kill_at: float = inf
+    is_killed: bool = False
 
 
 @dataclass(slots=True)
@@ -51,12 +58,26 @@ class Tally:
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By job and outcome: success, failure, killed."""
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    """Why steps failed, and whether the pipeline itself said so: whatever else was raised is a fault of its own."""
     kills: int = 0
-    memory: list[tuple[int, float]] = field(default_factory=list)
-    """Runs that a worker had executed by then, and its memory in MB."""
-    seconds: Counter[str] = field(default_factory=Counter)
-    """Spent in runs, by job."""
+    in_mid_run: int = 0
+    """Of the kills: those after the run had begun."""
+    deaths: list[str] = field(default_factory=list)
+    """Workers that nobody killed."""
+    memory: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """What each worker held after each of its runs, in MB."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Spent in runs that ended by themselves, by job."""
+
+    def ended(self, job: str) -> int:
+        """How many runs of a job ended by themselves."""
+        return self.outcomes[job, "success"] + self.outcomes[job, "failure"]
+
+    def mean_seconds(self, job: str) -> float:
+        """How long a run of a job takes."""
+        count = self.ended(job)
+        return self.seconds[job] / count if count else FIRST_RUN_S
 
 
 class RunQueue:
@@ -71,7 +92,7 @@ class RunQueue:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["soak.worker"])
         self._workers = [self._started() for _ in range(WORKERS)]
-        self._kill_at: list[float] = []
+        self._kills_due = 0
 
     def request(self, job_name: str, asked: dg.RunRequest) -> None:
         """Put a run into the queue, as the daemon does for a tick's request."""
@@ -96,9 +117,13 @@ class RunQueue:
         )
         self.instance.submit_run(run.run_id, workspace=None)  # type: ignore[arg-type]  # ours only puts it into the queue
 
-    def kill_one_after(self, seconds: float) -> None:
-        """Have the next worker that is at work then killed."""
-        self._kill_at.append(time.monotonic() + seconds)
+    def kill_one(self) -> None:
+        """Have a worker killed in the middle of a run: of the job that was met least so far."""
+        self._kills_due += 1
+
+    def spare_all(self) -> None:
+        """Let those live for whom no run came."""
+        self._kills_due = 0
 
     def drain(self) -> None:
         """Execute until nothing is queued and nothing runs. Raises ``StuckRunError`` where a run does not end."""
@@ -121,7 +146,7 @@ class RunQueue:
         return [worker.process.pid or 0 for worker in self._workers]
 
     def _patience(self) -> float:
-        due = [at - time.monotonic() for at in self._kill_at]
+        due = [worker.kill_at - time.monotonic() for worker in self._workers if worker.run]
         return max(0.0, min([LOOK_S, *due]))
 
     def _hand_out(self) -> bool:
@@ -148,31 +173,43 @@ class RunQueue:
         event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.PIPELINE_STARTING.value, job_name=run.job_name)
         self.instance.report_dagster_event(event, run_id=run.run_id)
         worker.run, worker.since = run, time.monotonic()
+        worker.kill_at = inf
+        if self._kills_due and self._is_least_met(run.job_name):
+            self._kills_due -= 1
+            worker.kill_at = worker.since + self._random.uniform(*KILL_WITHIN) * self.tally.mean_seconds(run.job_name)
         worker.pipe.send(run.run_id)
+
+    def _is_least_met(self, job: str) -> bool:
+        kills = Counter({name: 0 for name, _ in self.tally.outcomes})
+        kills.update({name: count for (name, outcome), count in self.tally.outcomes.items() if outcome == "killed"})
+        return kills[job] <= min(kills.values(), default=0)
 
     def _take(self, worker: _Worker) -> None:
         run, worker.run = worker.run, None
         if run is None:
             return
-        self.tally.seconds[run.job_name] += time.monotonic() - worker.since  # type: ignore[assignment]  # a float
         try:
             done: Done = worker.pipe.recv()
         except (EOFError, OSError):
-            self._replace(worker, run)
+            self._look_after(worker, run)
             return
-        worker.runs += 1
-        self.tally.memory.append((worker.runs, done.resident_mb))
+        if worker.is_killed:
+            # It had ended by then: the kill met no run.
+            self._replace(worker)
+            self._kills_due += 1
+        self._count(worker, run, done)
+
+    def _count(self, worker: _Worker, run: dg.DagsterRun, done: Done) -> None:
+        self.tally.seconds[run.job_name] += time.monotonic() - worker.since
+        self.tally.memory[worker.process.pid or 0].append(done.resident_mb)
         self.tally.outcomes[run.job_name, "success" if done.success else "failure"] += 1
-        self.tally.errors.update(error.splitlines()[0][:160] for error in done.errors if error)
+        self.tally.errors.update((error.text.splitlines()[0][:200], error.is_said) for error in done.errors)
 
     def _kill_where_due(self) -> None:
-        busy = [worker for worker in self._workers if worker.run]
-        for at in [at for at in self._kill_at if at <= time.monotonic()]:
-            if busy:
-                self._kill_at.remove(at)
-                self.tally.kills += 1
-                chosen = busy.pop(self._random.randrange(len(busy)))
-                chosen.process.kill()
+        for worker in self._workers:
+            if worker.run and not worker.is_killed and worker.kill_at <= time.monotonic():
+                worker.process.kill()
+                worker.is_killed = True
 
     def _look_for_stuck(self) -> None:
         for worker in self._workers:
@@ -181,15 +218,27 @@ class RunQueue:
                     f"{worker.run.job_name}, run {worker.run.run_id}, has not ended in {LONGEST_RUN_S:g} s"
                 )
 
-    def _replace(self, worker: _Worker, run: dg.DagsterRun) -> None:
-        """What run monitoring and run retries do about a worker that died."""
+    def _replace(self, worker: _Worker) -> None:
         worker.process.join()
+        worker.pipe.close()
         self._workers[self._workers.index(worker)] = self._started()
-        self.tally.outcomes[run.job_name, "killed"] += 1
+
+    def _look_after(self, worker: _Worker, run: dg.DagsterRun) -> None:
+        """What run monitoring and run retries do about a worker that died."""
+        self._replace(worker)
         current = self.instance.get_run_by_id(run.run_id)
+        if worker.is_killed:
+            self.tally.kills += 1
+            self.tally.in_mid_run += current is not None and current.status == dg.DagsterRunStatus.STARTED
+            self.tally.outcomes[run.job_name, "killed"] += 1
+        else:
+            self.tally.deaths.append(f"{run.job_name}: exit code {worker.process.exitcode}")
         if current is None or current.is_finished:
             return
         self.instance.report_run_failed(current, "The run's worker process was killed.")
+        self._try_again(run)
+
+    def _try_again(self, run: dg.DagsterRun) -> None:
         number = int(run.tags.get(RETRY_NUMBER_TAG, "0"))
         if number < int(run.tags.get("dagster/max_retries", str(MAX_RETRIES))):
             root = run.root_run_id or run.run_id

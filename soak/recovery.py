@@ -25,7 +25,7 @@ from soak.queue import RunQueue
 from soak.schedules import Automation
 
 ROUNDS = 3
-"""Steps of an hour at the end: what is due by then, and what the sensors still find."""
+"""Of the sensors, at the end: what they still find, and what that brings to light."""
 LOOKED_AFTER = 2 * DAY
 """Before the backup: so far back lie days that were still to be read again."""
 

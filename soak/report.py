@@ -4,17 +4,19 @@ import json
 from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from etl_assets.simulator.faults import CATALOGUE, Scope
 from soak.analyst import Study
-from soak.checks import Finding
 from soak.clients import Load
-from soak.growth import Sizes
+from soak.findings import Finding
 from soak.plan import Plan
+
+if TYPE_CHECKING:
+    from soak.week import Course
 
 
 @dataclass(slots=True)
@@ -23,15 +25,10 @@ class Report:
 
     plan: Plan
     seconds: float
-    steps: int
-    outcomes: dict[tuple[str, str], int]
-    errors: dict[str, int]
-    kills: int
+    course: "Course"
     api_kills: int
     faults: dict[str, tuple[int, int]]
     """By kind: spells, requests spoilt."""
-    largest_lag_minutes: float
-    sizes: list[Sizes]
     study: Study
     load: Load
     findings: list[Finding] = field(default_factory=list)
@@ -44,19 +41,21 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """All of it but the plan's spells."""
+        tally = self.course.tally
         return {
             "seed": self.plan.seed,
             "from": self.plan.start.isoformat(),
             "to": self.plan.end.isoformat(),
             "every_minutes": self.plan.step.total_seconds() / 60,
             "seconds": round(self.seconds, 1),
-            "steps": self.steps,
-            "runs": {f"{job} {outcome}": count for (job, outcome), count in sorted(self.outcomes.items())},
-            "errors": dict(sorted(self.errors.items(), key=lambda item: -item[1])),
-            "kills": {"workers": self.kills, "api": self.api_kills},
+            "steps": self.course.steps,
+            "runs": {f"{job} {outcome}": count for (job, outcome), count in sorted(tally.outcomes.items())},
+            "errors": {text: count for (text, _), count in tally.errors.most_common()},
+            "kills": {"workers": tally.kills, "in_mid_run": tally.in_mid_run, "api": self.api_kills},
+            "worker_memory_mb": list(tally.memory.values()),
             "faults": self.faults,
-            "largest_lag_minutes": self.largest_lag_minutes,
-            "sizes": [{**asdict(size), "moment": size.moment.isoformat()} for size in self.sizes],
+            "largest_lag_minutes": self.course.largest_lag_minutes,
+            "sizes": [{**asdict(size), "moment": size.moment.isoformat()} for size in self.course.sizes],
             "analyst": asdict(self.study),
             "api": {
                 **asdict(self.load),
@@ -73,20 +72,21 @@ def show(report: Report, out: Console) -> None:
     plan = report.plan
     out.print(
         f"Simulated {plan.start:%a %Y-%m-%d %H:%M} to {plan.end:%a %Y-%m-%d %H:%M} NEM time, seed {plan.seed}: "
-        f"{report.steps} steps of {plan.step.total_seconds() / 60:g} minutes in {report.seconds / 60:.1f} minutes.",
+        f"{report.course.steps} steps of {plan.step.total_seconds() / 60:g} minutes "
+        f"in {report.seconds / 60:.1f} minutes.",
         highlight=False,
     )
     out.print(_runs(report))
     out.print(_faults(report))
-    if report.sizes:
+    if report.course.sizes:
         out.print(_sizes(report))
     by_status: dict[int, int] = {}
     for (_, status), count in report.load.answers.items():
         by_status[status] = by_status.get(status, 0) + count
     answers = ", ".join(f"{count:,} with {status}" for status, count in sorted(by_status.items()))
     out.print(
-        f"Killed: {report.kills} workers in mid-run, {report.api_kills} times the API. "
-        f"Largest lag of the published prices: {report.largest_lag_minutes:.0f} minutes.\n"
+        f"Killed: {report.course.tally.kills} workers in mid-run, {report.api_kills} times the API. "
+        f"Largest lag of the published prices: {report.course.largest_lag_minutes:.0f} minutes.\n"
         f"API: {answers}; {report.load.refreshed} refreshed tokens, {report.load.exports} exports fetched, "
         f"{report.load.away} requests while it restarted.\n"
         f"Analyst: {report.study.opened} times opened, {report.study.asked:,} questions, "
@@ -110,8 +110,9 @@ def write(report: Report, folder: Path) -> None:
 
 def _runs(report: Report) -> Table:
     table = Table("job", "success", "failure", "killed", title="Runs")
-    for job in sorted({job for job, _ in report.outcomes}):
-        counts = [report.outcomes.get((job, outcome), 0) for outcome in ("success", "failure", "killed")]
+    outcomes = report.course.tally.outcomes
+    for job in sorted({job for job, _ in outcomes}):
+        counts = [outcomes.get((job, outcome), 0) for outcome in ("success", "failure", "killed")]
         table.add_row(job, *(f"{count:,}" for count in counts))
     return table
 
@@ -124,9 +125,9 @@ def _faults(report: Report) -> Table:
 
 
 def _sizes(report: Report) -> Table:
-    names = [name for name in asdict(report.sizes[0]) if name != "moment"]
+    names = [name for name in asdict(report.course.sizes[0]) if name != "moment"]
     table = Table("", *(name.replace("_", " ") for name in names), title="Sizes")
-    for size in report.sizes:
+    for size in report.course.sizes:
         table.add_row(f"{size.moment:%a %d %H:%M}", *(f"{getattr(size, name):,.4g}" for name in names))
     return table
 

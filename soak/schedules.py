@@ -1,6 +1,5 @@
 """Every schedule and sensor of the definitions, asked as Dagster's daemon asks them, at simulated times."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -20,8 +19,6 @@ class Automation:
         self._ask = ask
         self._repository = defs.get_repository_def()
         self._cursors: dict[str, str | None] = {}
-        self.ticks: Counter[tuple[str, str]] = Counter()
-        """By schedule or sensor and what it did: asked, skipped."""
 
     def schedules_until(self, moment: datetime, since: datetime) -> None:
         """Each schedule that was due in (since, moment], once, for the last time that it was."""
@@ -35,7 +32,7 @@ class Automation:
         )
         with asked as context, self._today(due):
             found = schedule.evaluate_tick(context)
-        self._hand_on(schedule.name, schedule.job_name, found.run_requests or ())
+        self._hand_on(schedule.job_name, found.run_requests or ())
 
     def sensors(self, moment: datetime) -> None:
         """Every sensor, once, at ``moment`` (aware)."""
@@ -51,17 +48,26 @@ class Automation:
                 found = sensor.evaluate_tick(context)
             self._cursors[sensor.name] = found.cursor
             for change in found.dynamic_partitions_requests or ():
-                self._instance.add_dynamic_partitions(change.partitions_def_name, change.partition_keys)
-            self._hand_on(sensor.name, (sensor.job_name or "") if sensor.targets else "", found.run_requests or ())
+                _change_partitions(self._instance, change)
+            self._hand_on((sensor.job_name or "") if sensor.targets else "", found.run_requests or ())
 
     def _today(self, moment: datetime) -> AbstractContextManager[object]:
         """Partitions as of a moment: the day after it is none yet."""
         return dg.partition_loading_context(effective_dt=moment, dynamic_partitions_store=self._instance)
 
-    def _hand_on(self, name: str, job_name: str, requests: Sequence[dg.RunRequest]) -> None:
-        self.ticks[name, "asked" if requests else "skipped"] += 1
+    def _hand_on(self, job_name: str, requests: Sequence[dg.RunRequest]) -> None:
         for request in requests:
             self._ask(request.job_name or job_name, request)
+
+
+def _change_partitions(
+    instance: dg.DagsterInstance, change: dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest
+) -> None:
+    if isinstance(change, dg.AddDynamicPartitionsRequest):
+        instance.add_dynamic_partitions(change.partitions_def_name, change.partition_keys)
+        return
+    for key in change.partition_keys:
+        instance.delete_dynamic_partition(change.partitions_def_name, key)
 
 
 def _last_due(schedule: dg.ScheduleDefinition, since: datetime, until: datetime) -> datetime | None:

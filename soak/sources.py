@@ -1,46 +1,30 @@
 """The simulated sources of a soak: at the step's time, with the faults of the plan, and away while they are out."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etl_assets.demo import demo_sites
+from etl_assets.settings import Settings
 from etl_assets.simulator.ace_world import AceSite, AceWorld
 from etl_assets.simulator.app import SimulatorServer
-from etl_assets.simulator.faults import Scope
+from etl_assets.simulator.faults import CATALOGUE, Scope
 from etl_assets.simulator.service import Simulator
+from soak.spells import Spell, near_reread
 
 if TYPE_CHECKING:
     from etl_assets.simulator.faults import Fault
     from soak.plan import Plan
-    from soak.spells import Spell
 
 SITES = (AceSite("building-a", 36), AceSite("building-b", 24, "VIC1", -37.81, 144.96))
 """Small ones: it is the number of syncs that counts."""
-ZONES = {"NSW1": "Australia/Sydney", "VIC1": "Australia/Melbourne"}
-POWER_POINTS = 3
 
 
 def world_of(seed: int) -> AceWorld:
     """The account of a soak."""
     return AceWorld(seed, SITES)
-
-
-def sites_setting(world: AceWorld) -> str:
-    """The sites of an account as `SITES`."""
-    return json.dumps(
-        [
-            {
-                "name": site.name,
-                "time_zone": ZONES[site.region],
-                "region_id": site.region,
-                "power_points": world.layout(site.name).power_points(POWER_POINTS),
-            }
-            for site in world.sites.values()
-        ]
-    )
 
 
 class Sources:
@@ -56,12 +40,14 @@ class Sources:
         self._on: dict[int, Fault] = {}
         self.seen: Counter[str] = Counter()
         """Faults that were on, by kind: how many spells."""
+        self._since: dict[int, datetime] = {}
+        self._times: list[Spell] = []
 
     def step_to(self, moment: datetime) -> None:
         """Bring clock, faults and outages to an instant."""
         self.simulator.set_time(moment)
         for number, spell in enumerate(self.plan.spells):
-            self._switch(number, spell, spell.start <= moment and not self._is_over(number, spell, moment))
+            self._switch(number, spell, moment, wanted=spell.start <= moment and not self._is_over(spell, moment))
         is_out = any(outage.holds(moment) for outage in self.plan.outages)
         if is_out and self._server is not None:
             self.close()
@@ -69,20 +55,27 @@ class Sources:
             self._server = SimulatorServer(simulator=self.simulator, port=self.port)
             self._server.__enter__()
 
-    def _is_over(self, number: int, spell: "Spell", moment: datetime) -> bool:
+    def _is_over(self, spell: Spell, moment: datetime) -> bool:
         """Whether a spell has ended. One that spoilt nothing yet goes on, as far as faults may: nobody asked."""
         if spell.end is None or moment < spell.end:
             return False
-        fault = self._on.get(number)
-        unmet = fault is not None and fault.kind.scope is not Scope.WORLD and not self.spoilt().get(spell.name)
-        return not (unmet and moment < self.plan.faults_end)
+        scope = CATALOGUE[spell.name].scope
+        is_met = scope is Scope.WORLD or self.spoilt().get(spell.name)
+        return bool(is_met) or moment >= self.plan.faults_end or (scope is Scope.ACE and near_reread(moment))
 
-    def _switch(self, number: int, spell: "Spell", wanted: bool) -> None:
+    def _switch(self, number: int, spell: Spell, moment: datetime, *, wanted: bool) -> None:
         if wanted and number not in self._on:
             self._on[number] = self.simulator.faults.switch_on(spell.name, **spell.options)
             self.seen[spell.name] += 1
+            self._since[number] = moment
         elif not wanted and number in self._on:
             self.simulator.faults.switch_off(self._on.pop(number))
+            self._times.append(Spell(spell.name, self._since.pop(number), moment))
+
+    def times(self) -> list[Spell]:
+        """When each fault was on; those that still are have no end."""
+        still = [Spell(self.plan.spells[number].name, since, None) for number, since in self._since.items()]
+        return [*self._times, *still]
 
     def spoilt(self) -> Mapping[str, int]:
         """How many requests each kind of fault spoilt so far; those about intervals spoil none."""
@@ -96,7 +89,10 @@ class Sources:
 
 
 def environment(plan: "Plan", sources: Sources, folder: Path) -> dict[str, str]:
-    """The settings of a soak: its sources, waits in proportion to a week in minutes, and retention within the week."""
+    """The settings of a soak: its sources, waits in proportion to a week in minutes, and retention within the week.
+
+    All others are empty, which is their default: neither the shell's nor those of a ``.env`` reach into it.
+    """
     url, day = sources.url, str(plan.start.date())
     waits = {
         "HTTP_BACKOFF": "0.01", "HTTP_TIMEOUT": "PT2S", "HTTP_RETRIES": "2", "ACE_TIMEOUT": "PT2S",
@@ -111,6 +107,7 @@ def environment(plan: "Plan", sources: Sources, folder: Path) -> dict[str, str]:
         "ACCESS_TOKEN_LIFE": "PT2H", "REFRESH_TOKEN_LIFE": "P2D",
     }  # fmt: skip
     return {
+        **{name.upper(): "" for name in Settings.model_fields},
         "ETL_DATA": str(folder / "data"),
         "MARKET_START": day,
         "SITES_START": day,
@@ -119,7 +116,7 @@ def environment(plan: "Plan", sources: Sources, folder: Path) -> dict[str, str]:
         "PRICE_AND_DEMAND_URL": f"{url}/aemo/data/nem/priceanddemand",
         "ACE_API_URL": f"{url}/api",
         "ACE_API_KEY": "simulated-ace-key",
-        "SITES": sites_setting(sources.simulator.ace.world),
+        "SITES": demo_sites(sources.simulator.ace.world),
         "KPI_REGISTRY": f"{url}/kpi/registry.json",
         "KPI_CRON": plan.kpi_cron,
         **waits,

@@ -93,10 +93,10 @@ def _any_path(random: Random, name: str) -> str:
 
 
 def _drawn(random: Random, name: str, path: str, span: Span, step: timedelta, *, away: Sequence[Span] = ()) -> Spell:
-    kind = CATALOGUE[name]
-    length = step * random.randint(1, 3)
+    kind, is_short = CATALOGUE[name], span[1] - span[0] < timedelta(days=1)
+    length = step if is_short else step * random.randint(1, 3)
     if kind.scope is Scope.WEBHOOK:
-        begin = _kpi_run(random, *span)
+        begin = _kpi_run(random, *span, away)
         # The daily run, and often the first of its further goes.
         length = step * random.randint(1, 2)
     else:
@@ -110,7 +110,7 @@ def _drawn(random: Random, name: str, path: str, span: Span, step: timedelta, *,
     if kind.scope is Scope.WORLD:
         options["intervals"] = _revisable(random, begin) if name == "revised_row" else _intervals(random, begin)
         options["region"] = random.choice(("NSW1", "QLD1", "SA1", "TAS1", "VIC1"))
-        length = timedelta(hours=random.randint(1, 8)) if span[1] - span[0] > timedelta(days=1) else 2 * step
+        length = step if is_short else timedelta(hours=random.randint(1, 8))
     return Spell(name, begin, None if name in FOR_GOOD else begin + length, options)
 
 
@@ -124,11 +124,17 @@ def _spoils_reread(begin: datetime, length: timedelta) -> bool:
     return begin - timedelta(hours=1) < reread < begin + length + timedelta(hours=1)
 
 
-def _kpi_run(random: Random, start: datetime, end: datetime) -> datetime:
-    """Just before one of the daily KPI runs of a span."""
+def _kpi_run(random: Random, start: datetime, end: datetime, away: Sequence[Span]) -> datetime:
+    """Just before one of the daily KPI runs of a span, at which somebody asks."""
     first = start.astimezone(NEM_TIME).replace(hour=KPI_HOUR - 1, minute=58, second=0, microsecond=0)
     runs = [first + timedelta(days=n) for n in range((end - start).days + 2)]
-    return random.choice([run for run in runs if start <= run < end])
+    asked = [run for run in runs if not any(begin <= run + timedelta(minutes=5) < until for begin, until in away)]
+    return random.choice([run for run in asked if start <= run < end])
+
+
+def near_reread(moment: datetime) -> bool:
+    """Whether the daily re-read of buildings is due within an hour, or was."""
+    return _spoils_reread(moment, timedelta(0))
 
 
 def _intervals(random: Random, begin: datetime) -> list[datetime]:

@@ -1,4 +1,4 @@
-"""What the tables must hold after a soak: from the simulator's own worlds, without any code of the pipeline.
+"""What the tables must hold after a soak: from the simulator's own worlds, without the pipeline but for its calendar.
 
 Each table comes as Arrow with its key, its values and ``required``: whether the row must be there, or only may. What
 was published within the last minutes may be missing; so may a reading that came later than anybody asked for it.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from etl_assets.simulator.market import Market
     from etl_assets.simulator.site import Site
     from soak.plan import Plan
+    from soak.spells import Spell
 
 FRESH = timedelta(minutes=10)
 """What a 5-minute feed published so long before the end is there."""
@@ -70,6 +71,18 @@ class Truth:
     site: "Site"
     """What AEMO had published, interventions and revisions included."""
     world: "AceWorld"
+    times: "tuple[Spell, ...]" = ()
+    """When faults were on."""
+    spoilt: frozenset[str] = frozenset()
+    """Kinds that spoilt an answer at least."""
+    met_until: datetime | None = None
+    """Where a folder was restored: when its backup was taken."""
+
+    @property
+    def met(self) -> set[str]:
+        """Kinds of faults that spoilt something that this folder's runs read."""
+        until = self.met_until or self.plan.end
+        return {spell.name for spell in self.times if spell.end and spell.end <= until} & self.spoilt
 
     @property
     def market(self) -> "Market":

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
@@ -18,19 +20,14 @@ from etl_assets.dagster_home import dagster_instance
 from etl_assets.market_time import NEM_TIME, use_clock
 from etl_assets.settings import settings
 from soak.clock import SharedClock
-from soak.companions import Companions
+from soak.companions import Companions, back_up
 from soak.growth import Sizes, measure
-from soak.plan import Plan
+from soak.plan import SPARED_AT_END, Plan
 from soak.queue import RunQueue, Tally
 from soak.schedules import Automation
 from soak.sources import Sources
 
 AGED_EVERY = timedelta(hours=3)
-KILL_WITHIN_S = 2.5
-"""A worker is killed at most so long after a step began: about as long as its runs take."""
-TIDY_STEPS = 6
-"""Hours at the end, a step each with the hour's merge: the last word is that of an hourly job, as on any evening."""
-
 Say = Callable[[str], None]
 
 
@@ -70,7 +67,8 @@ class Week:
             if _crossed(former, moment, AGED_EVERY):
                 _age(self.folder / "data", former)
             self._kill(moment, companions)
-            self.work(moment, former)
+            with self._backing_up(moment, former):
+                self.work(moment, former)
             self._look(moment, former, companions, say)
             former = moment
         return self.course
@@ -92,11 +90,24 @@ class Week:
 
     def _kill(self, moment: datetime, companions: Companions | None) -> None:
         while self._kills and self._kills[0] <= moment:
-            due = self._kills.pop(0)
-            self.queue.kill_one_after(Random(f"{self.plan.seed} {due}").uniform(0.05, KILL_WITHIN_S))  # noqa: S311
+            self._kills.pop(0)
+            self.queue.kill_one()
+        if moment > self.plan.end - SPARED_AT_END:
+            self.queue.spare_all()
         while companions and self._api_kills and self._api_kills[0] <= moment:
             self._api_kills.pop(0)
             companions.kill_api()
+
+    @contextmanager
+    def _backing_up(self, moment: datetime, former: datetime) -> Iterator[None]:
+        """A backup where it is due, while runs, the API and its clients are at work."""
+        if not (self.plan.backup_at and former < self.plan.backup_at <= moment):
+            yield
+            return
+        with ProcessPoolExecutor(1, get_context("spawn")) as beside:
+            taken = beside.submit(back_up, self.folder, moment)
+            yield
+            self.course.backup = taken.result()
 
     def _look(self, moment: datetime, former: datetime, companions: Companions | None, say: Say) -> None:
         self.course.steps += 1
@@ -105,8 +116,6 @@ class Week:
             self.course.largest_lag_minutes = max(self.course.largest_lag_minutes, _lag_minutes(moment))
         if _crossed(former, moment, timedelta(days=1)) or moment + self.plan.step > self.plan.end:
             self.course.sizes.append(measure(data, moment, companions.api_mb if companions else 0.0))
-        if self.plan.backup_at and former < self.plan.backup_at <= moment:
-            self.course.backup = _back_up(self.folder, moment)
         if _crossed(former, moment, timedelta(hours=6)):
             runs = sum(self.course.tally.outcomes.values())
             kills = self.queue.tally.kills
@@ -138,13 +147,6 @@ def _crossed(former: datetime, moment: datetime, length: timedelta) -> bool:
 def _age(data: Path, moment: datetime) -> None:
     command = [sys.executable, "-m", "soak.ageing", str(data), moment.isoformat()]
     subprocess.run(command, check=True)  # noqa: S603 (our own module)
-
-
-def _back_up(folder: Path, moment: datetime) -> Path:
-    """A backup while the API and its clients are at work."""
-    from etl_assets.backup.take import take_backup
-
-    return take_backup(settings(), settings().dagster_home, folder / "backups", now=moment).folder
 
 
 def _lag_minutes(moment: datetime) -> float:

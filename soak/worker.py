@@ -30,46 +30,53 @@ from soak.clock import SharedClock  # noqa: E402
 from soak.growth import resident_mb  # noqa: E402
 
 
+class StepError(NamedTuple):
+    """Why a step failed, and whether the pipeline said so: with a failure of its own that names what to do."""
+
+    text: str
+    is_said: bool
+
+
 class Done(NamedTuple):
     """A run that ended by itself, and the memory that the worker holds after it, in MB."""
 
-    run_id: str
     success: bool
-    errors: tuple[str, ...]
+    errors: tuple[StepError, ...]
     resident_mb: float
 
 
 def work(orders: Connection, clock: Path, log: Path) -> None:
-    """Execute the runs whose ids come, until None comes."""
+    """Execute the runs whose ids come, until it is killed."""
     _log_to(log)
     use_clock(SharedClock(clock))
     with dagster_instance(settings()) as instance:
-        while (run_id := orders.recv()) is not None:
-            orders.send(_execute(instance, run_id))
+        while True:
+            orders.send(_execute(instance, orders.recv()))
 
 
 def _execute(instance: dg.DagsterInstance, run_id: str) -> Done:
     run = instance.get_run_by_id(run_id)
     if run is None:
-        return Done(run_id, success=False, errors=("no such run",), resident_mb=resident_mb())
+        return Done(success=False, errors=(StepError("no such run", is_said=False),), resident_mb=resident_mb())
     result = execute_run(InMemoryJob(defs.resolve_job_def(run.job_name)), run, instance)
-    failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    return Done(run_id, result.success, tuple(map(_reason, failed)), resident_mb())
+    failed = [_reason(event.step_failure_data) for event in result.all_events if event.is_step_failure]
+    if not (result.success or failed):
+        failed = [StepError("The run failed, and no step of it", is_said=False)]
+    return Done(result.success, tuple(failed), resident_mb())
 
 
-def _reason(failed: StepFailureData) -> str:
-    """What made a step fail: the description it gave, or the innermost error under Dagster's own wrapping."""
-    if failed.user_failure_data and failed.user_failure_data.description:
-        return failed.user_failure_data.description
+def _reason(failed: StepFailureData) -> StepError:
+    if failed.user_failure_data:
+        return StepError(failed.user_failure_data.description or "Failure without a description", is_said=True)
     error = failed.error
     while error and error.cause:
         error = error.cause
-    return error.message if error else ""
+    return StepError(error.message if error else "Failure without an error", is_said=False)
 
 
 def _log_to(file: Path) -> None:
     """Let what Dagster and the runs print go into a file."""
-    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     os.dup2(target, 1)
     os.dup2(target, 2)

@@ -1,27 +1,18 @@
 """The verdict finds what is missing, doubled, made up or different: a check that cannot fail proves nothing."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from soak.checks import AGGREGATED, Finding, accounts, compare
-from soak.growth import Sizes, bounded
-from soak.truth import Expected
+from etl_assets.lake.tables import TABLES
+from soak.checks import accounts, compare, doubled
+from soak.findings import Finding, tried
+from soak.truth import Expected, Truth
 
 END = datetime(2025, 9, 30, 0, 5, tzinfo=UTC)
 ENDS = [END, END + timedelta(minutes=5), END + timedelta(minutes=10)]
-
-
-@pytest.fixture
-def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for schema in ("aemo", "ace", "ops"):
-            connection.execute(f"CREATE SCHEMA {schema}")
-        yield connection
 
 
 def table(connection: duckdb.DuckDBPyConnection, ends: list[datetime], prices: list[float | None]) -> None:
@@ -69,59 +60,48 @@ def test_a_value_that_differs_is_found(warehouse: duckdb.DuckDBPyConnection, pri
     assert (found.holds, "1 different" in found.seen) == (False, True)
 
 
-def test_an_account_that_does_not_balance_is_found(warehouse: duckdb.DuckDBPyConnection) -> None:
+def account(warehouse: duckdb.DuckDBPyConnection, fetched: int) -> None:
     warehouse.execute(
-        "CREATE TABLE ops.sync_runs AS SELECT 'a' AS run_id, 'd' AS dataset, 'p' AS partition, 3 AS fetched, "
+        f"CREATE TABLE ops.sync_runs AS SELECT 'a' AS run_id, 'd' AS dataset, 'p' AS partition, {fetched} AS fetched, "
         "0 AS filtered, 0 AS invalid, 0 AS duplicate, 1 AS unchanged, 1 AS inserted, 0 AS updated"
     )
 
-    assert accounts(warehouse, None).seen == "1 of 1 do not"
+
+def test_an_account_that_balances_holds(warehouse: duckdb.DuckDBPyConnection, truth: Truth) -> None:
+    account(warehouse, 2)
+
+    assert accounts(warehouse, truth) == Finding("every account balances", holds=True, seen="1 attempts")
 
 
-def test_aggregates_are_worked_out_again_from_readings_and_days_begin_at_midnight_nem_time(
-    warehouse: duckdb.DuckDBPyConnection,
+def test_an_account_that_does_not_balance_is_found(warehouse: duckdb.DuckDBPyConnection, truth: Truth) -> None:
+    account(warehouse, 3)
+
+    assert accounts(warehouse, truth) == Finding("every account balances", holds=False, seen="1 of 1 do not")
+
+
+def test_no_account_at_all_is_none_that_balances(warehouse: duckdb.DuckDBPyConnection, truth: Truth) -> None:
+    account(warehouse, 2)
+    warehouse.execute("TRUNCATE ops.sync_runs")
+
+    assert not accounts(warehouse, truth).holds
+
+
+def test_a_key_that_is_there_twice_is_found_and_named(warehouse: duckdb.DuckDBPyConnection, truth: Truth) -> None:
+    insert = "INSERT INTO aemo.dispatch_region (interval_end, region_id, intervention, rrp) VALUES (?, 'SA1', ?, ?)"
+    warehouse.executemany(insert, [[END, 0, 50.0], [END, 1, 50.0], [ENDS[1], 0, 50.0]])
+    before = doubled(warehouse, truth)
+
+    warehouse.execute(insert, [END, 1, 60.0])
+    after = doubled(warehouse, truth)
+
+    assert (before.holds, before.seen) == (True, f"{len(TABLES)} tables")
+    assert (after.holds, after.seen) == (False, "aemo.dispatch_region 2025-09-30 00:05:00+00:00 SA1 1")
+
+
+def test_what_cannot_be_looked_at_does_not_hold_and_says_why(
+    warehouse: duckdb.DuckDBPyConnection, truth: Truth
 ) -> None:
-    warehouse.execute(
-        "CREATE TABLE ace.timeseries_all AS SELECT 'a' AS site_name, 'p' AS point_name, t AS \"timestamp\", v AS value "
-        "FROM (VALUES (TIMESTAMPTZ '2025-09-29 13:59:30+00', 1.0), ('2025-09-29 14:00:30+00', 3.0), "
-        "('2025-09-29 14:00:40+00', 5.0)) AS r(t, v)"
-    )
-    warehouse.execute(
-        'CREATE TABLE ace.timeseries_agg (site_name VARCHAR, point_name VARCHAR, "interval" VARCHAR, '
-        '"timestamp" TIMESTAMPTZ, avg_value DOUBLE, min_value DOUBLE, max_value DOUBLE, sample_count BIGINT)'
-    )
-    for interval, first in (("1min", "13:59"), ("5min", "13:55"), ("1h", "13:00"), ("1d", "14:00")):
-        day = "28" if interval == "1d" else "29"
-        for start, one, two, count in ((f"2025-09-{day} {first}", 1.0, 1.0, 1), ("2025-09-29 14:00", 3.0, 5.0, 2)):
-            warehouse.execute(
-                "INSERT INTO ace.timeseries_agg VALUES ('a', 'p', ?, ?::TIMESTAMPTZ, ?, ?, ?, ?)",
-                [interval, f"{start}:00+00", (one + two) / 2, one, two, count],
-            )
+    found = tried("accounts", lambda: accounts(warehouse, truth))
 
-    assert warehouse.execute(AGGREGATED).fetchall() == [(8, 0, 0, 0)]
-
-    warehouse.execute("UPDATE ace.timeseries_agg SET max_value = 6 WHERE max_value = 5 AND \"interval\" = '1d'")
-    assert warehouse.execute(AGGREGATED).fetchall() == [(8, 0, 0, 1)]
-
-
-def sizes(day: int, lake_files: int, api_mb: float) -> Sizes:
-    return Sizes(END + timedelta(days=day), lake_files, 50, 20, 5, 3_000, 300, 2_000, api_mb)
-
-
-def wrong(findings: list[Finding]) -> list[str]:
-    return [finding.name for finding in findings if not finding.holds]
-
-
-def test_what_stays_as_large_as_in_the_middle_of_the_week_is_bounded() -> None:
-    assert wrong(bounded([sizes(day, 1_000, 300) for day in range(7)], [(5, 400.0)] * 20)) == []
-
-
-def test_what_goes_on_growing_is_named() -> None:
-    growing = [sizes(day, 1_000 * day**3, 100 * 2**day) for day in range(1, 8)]
-    memory = [(5, 400.0 + 20 * n) for n in range(40)]
-
-    assert wrong(bounded(growing, memory)) == [
-        "workers' memory is bounded",
-        "lake_files is bounded",
-        "api_mb is bounded",
-    ]
+    assert (found.name, found.holds) == ("accounts", False)
+    assert found.seen.startswith("could not be looked at: CatalogException: ")

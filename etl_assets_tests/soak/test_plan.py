@@ -1,15 +1,17 @@
 """The plan of a soak: drawn from its seed, complete, and over early enough for everything to heal."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 
 import pytest
 
 from etl_assets.market_time import NEM_TIME
 from etl_assets.simulator.faults import CATALOGUE, Scope
-from soak.plan import CALM_BEFORE_END, REVISIONS_END, Plan
+from soak.plan import CALM_BEFORE_END, QUIET_START, REVISIONS_END, Plan
 from soak.spells import FOR_GOOD, Spell
 
 HOUR = timedelta(hours=1)
+MANY_SEEDS = range(50)
 SEEDS = [1, 2, 3, 20, 99]
 
 
@@ -76,11 +78,12 @@ def test_no_step_is_made_while_the_box_is_down() -> None:
     assert 7 * 24 - 6 <= len(steps) < 7 * 24 + 1 - 2
 
 
-def test_a_worker_is_killed_every_few_hours_and_the_api_every_other_day() -> None:
+def test_a_worker_is_killed_every_few_hours_and_the_api_about_once_a_day() -> None:
     plan = week()
 
     assert 7 * 24 / 4.5 - 1 < len(plan.worker_kills) < 7 * 24 / 1.5
-    assert 2 <= len(plan.api_kills) <= 6
+    asked = (plan.end - CALM_BEFORE_END) - (plan.start + QUIET_START)
+    assert asked / timedelta(days=1.5) - 1 < len(plan.api_kills) < asked / timedelta(days=0.5)
 
 
 def test_a_short_plan_has_a_fault_of_each_scope_and_none_that_takes_days_to_heal() -> None:
@@ -90,3 +93,55 @@ def test_a_short_plan_has_a_fault_of_each_scope_and_none_that_takes_days_to_heal
         assert {CATALOGUE[name].scope for name in names} >= {Scope.ANSWER, Scope.CONTENT, Scope.LISTING, Scope.ACE}
         assert not names & FOR_GOOD
         assert not names & {"bad_values", "bad_times", "missing_names"}
+
+
+def windows(plan: Plan) -> list[tuple[datetime, datetime]]:
+    """When nobody asks, with a step before and after."""
+    return [(window.start - plan.step, window.end + plan.step) for window in (*plan.outages, *plan.box_down)]
+
+
+def test_faults_of_requests_keep_away_from_times_when_nobody_asks() -> None:
+    for seed in MANY_SEEDS:
+        plan = week(seed)
+        of_requests = [s for s in plan.spells if CATALOGUE[s.name].scope not in (Scope.WORLD, Scope.WEBHOOK)]
+
+        assert plan.outages
+        assert plan.box_down
+        assert [s for s in of_requests for start, end in windows(plan) if s.start < end and start < s.end] == []
+
+
+def test_webhooks_are_spoilt_at_a_run_that_takes_place() -> None:
+    for seed in MANY_SEEDS:
+        plan = week(seed)
+        spells = [spell for spell in plan.spells if CATALOGUE[spell.name].scope is Scope.WEBHOOK]
+        steps = [spell.start + timedelta(minutes=3) for spell in spells]
+
+        assert spells
+        assert [at for at in steps for window in (*plan.outages, *plan.box_down) if window.holds(at)] == []
+
+
+def test_faults_of_intervals_begin_while_somebody_asks() -> None:
+    for seed in MANY_SEEDS:
+        plan = week(seed)
+        begun = [spell.start for spell in plan.spells if CATALOGUE[spell.name].scope is Scope.WORLD]
+
+        assert begun
+        assert [at for at in begun for start, end in windows(plan) if start <= at < end] == []
+
+
+def test_the_daily_runs_of_a_week_are_for_the_days_that_ended_before_them() -> None:
+    """22:00 NEM time: from the 30th of September, of the day before, to the 6th of October."""
+    found = week().kpi_days()
+
+    assert found == [date(2025, 9, 29), date(2025, 9, 30), *(date(2025, 10, day) for day in range(1, 6))]
+
+
+def test_the_daily_run_of_a_short_soak_is_for_the_day_that_ends_in_it() -> None:
+    assert Plan.short(1, HOUR / 2).kpi_days() == [date(2025, 9, 30)]
+
+
+def test_a_daily_run_at_the_start_was_before_and_one_at_the_end_is_due() -> None:
+    plan = Plan.short(1, HOUR / 2)
+
+    assert replace(plan, kpi_cron="31 12 * * *").kpi_days() == []
+    assert replace(plan, kpi_cron="31 17 * * *").kpi_days() == [date(2025, 9, 30)]

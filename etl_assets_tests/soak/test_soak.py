@@ -1,4 +1,4 @@
-"""The short soak: four simulated hours around a midnight, a handful of faults, kills, an analyst, clients."""
+"""The short soak: six simulated hours around a midnight, a handful of faults, kills, an analyst, clients."""
 
 import json
 import subprocess
