@@ -74,6 +74,11 @@ class Tally:
         """How many runs of a job ended by themselves."""
         return self.outcomes[job, "success"] + self.outcomes[job, "failure"]
 
+    def is_next(self, job: str) -> bool:
+        """Whether runs of a job were killed no more often than those of a job are on average."""
+        jobs = {name for name, _ in self.outcomes}
+        return self.outcomes[job, "killed"] * len(jobs) <= self.kills
+
     def mean_seconds(self, job: str) -> float:
         """How long a run of a job takes."""
         count = self.ended(job)
@@ -118,7 +123,7 @@ class RunQueue:
         self.instance.submit_run(run.run_id, workspace=None)  # type: ignore[arg-type]  # ours only puts it into the queue
 
     def kill_one(self) -> None:
-        """Have a worker killed in the middle of a run: of the job that was met least so far."""
+        """Have a worker killed in the middle of a run, of a job that was met less than others so far."""
         self._kills_due += 1
 
     def spare_all(self) -> None:
@@ -174,15 +179,10 @@ class RunQueue:
         self.instance.report_dagster_event(event, run_id=run.run_id)
         worker.run, worker.since = run, time.monotonic()
         worker.kill_at = inf
-        if self._kills_due and self._is_least_met(run.job_name):
+        if self._kills_due and self.tally.is_next(run.job_name):
             self._kills_due -= 1
             worker.kill_at = worker.since + self._random.uniform(*KILL_WITHIN) * self.tally.mean_seconds(run.job_name)
         worker.pipe.send(run.run_id)
-
-    def _is_least_met(self, job: str) -> bool:
-        kills = Counter({name: 0 for name, _ in self.tally.outcomes})
-        kills.update({name: count for (name, outcome), count in self.tally.outcomes.items() if outcome == "killed"})
-        return kills[job] <= min(kills.values(), default=0)
 
     def _take(self, worker: _Worker) -> None:
         run, worker.run = worker.run, None
