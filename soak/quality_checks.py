@@ -107,10 +107,13 @@ def quarantined(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
 
 
 def _while(truth: Truth, names: set[str]) -> str:
-    """That a record was collected while one of some faults was on, or in the step after."""
-    late = truth.plan.step + timedelta(minutes=5)
+    """That a record was collected while one of some faults was on, or in the step after.
+
+    A tick works for its scheduled time, which lies before the step in which the fault came on.
+    """
+    early, late = truth.plan.step, truth.plan.step + timedelta(minutes=5)
     spans = [
-        f"collected_at BETWEEN '{spell.start}' AND '{(spell.end or truth.plan.end) + late}'"
+        f"collected_at BETWEEN '{spell.start - early}' AND '{(spell.end or truth.plan.end) + late}'"
         for spell in truth.times if spell.name in names
     ]  # fmt: skip
     return " OR ".join(spans) or "false"

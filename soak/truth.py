@@ -150,7 +150,8 @@ class Truth:
         return columns | {"intervention": pa.array(np.repeat(marked, len(names)), pa.int32())}
 
     def _scada_day(self, day: date) -> dict[str, pa.Array]:
-        values = {"scada_value": self.market.outputs(day) / 10.0**6}
+        # What was metered is published once, whatever becomes of the price.
+        values = {"scada_value": self.site.first.market.outputs(day) / 10.0**6}
         return _by_interval(interval_ends(day), "duid", [unit.duid for unit in units()], values)
 
     def _trading_day(self, day: date) -> dict[str, pa.Array]:
