@@ -23,9 +23,9 @@ SETTLED_DAYS = 5
 """After which what goes matches what comes."""
 MB_PER_RUN = 3.0
 """By which a worker may grow with each run. In production each run has a process of its own."""
-YOUNG_RUNS = 5
+YOUNG_RUNS = 10
 """In which a worker loads what it needs."""
-FEWEST_RUNS = 10
+FEWEST_RUNS = 25
 """Of a worker whose growth says something."""
 
 

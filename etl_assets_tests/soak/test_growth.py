@@ -55,7 +55,7 @@ def test_of_a_soak_too_short_to_settle_the_memory_alone_is_told() -> None:
 
 
 def test_workers_that_grow_with_each_run_are_found() -> None:
-    memory = {pid: [300.0 + 4 * run for run in range(20)] for pid in range(3)}
+    memory = {pid: [300.0 + 4 * run for run in range(40)] for pid in range(3)}
 
     found = bounded([], memory)
 
