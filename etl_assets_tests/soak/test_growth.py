@@ -60,20 +60,20 @@ def test_workers_that_grow_with_each_run_are_found() -> None:
     found = bounded([], memory)
 
     assert wrong(found) == [MEMORY]
-    assert found[0].seen == "4.00 MB a run, of 3 workers; 376 MB at most"
+    assert found[0].seen == "4.00 MB a run, of 3 workers; 456 MB at most"
 
 
 def test_what_a_worker_loads_in_its_first_runs_is_no_growth() -> None:
-    assert wrong(bounded([], {1: [100.0, 200.0, 300.0, 350.0, 380.0] + [400.0] * 10})) == []
+    assert wrong(bounded([], {1: [100.0 + 30 * run for run in range(10)] + [400.0] * 20})) == []
 
 
 def test_one_worker_that_grew_among_many_that_did_not_is_no_trend() -> None:
-    memory = {pid: [400.0] * 20 for pid in range(4)} | {9: [300.0 + 10 * run for run in range(20)]}
+    memory = {pid: [400.0] * 40 for pid in range(4)} | {9: [300.0 + 10 * run for run in range(40)]}
 
     assert wrong(bounded([], memory)) == []
 
 
 def test_workers_that_lived_too_briefly_tell_nothing() -> None:
-    found = bounded([], {1: [100.0 * run for run in range(9)]})
+    found = bounded([], {1: [100.0 * run for run in range(24)]})
 
     assert (found[0].holds, found[0].seen) == (True, "no worker lived for long enough to tell")
