@@ -69,18 +69,23 @@ def demo_sites(world: "AceWorld | None" = None) -> str:
     )
 
 
-def point_at(url: str) -> None:
-    """Make this process, and those it starts, read from a simulator. A registry of KPIs that is set stays so."""
-    if not settings().kpi_registry or settings().kpi_registry.endswith(REGISTRY_PATH):
-        os.environ["KPI_REGISTRY"] = f"{url}{REGISTRY_PATH}"
-    os.environ |= {
+def addresses_of(url: str, world: "AceWorld | None" = None) -> dict[str, str]:
+    """The settings that name the sources, with the simulator at ``url`` for each; but for the registry of KPIs."""
+    return {
         "NEMWEB_URL": url,
         "AEMO_API_URL": f"{url}/aemo/apps/api/report/5MIN",
         "PRICE_AND_DEMAND_URL": f"{url}/aemo/data/nem/priceanddemand",
         "ACE_API_URL": f"{url}/api",
         "ACE_API_KEY": DEMO_ACE_KEY,
-        "SITES": demo_sites(),
+        "SITES": demo_sites(world),
     }
+
+
+def point_at(url: str) -> None:
+    """Make this process, and those it starts, read from a simulator. A registry of KPIs that is set stays so."""
+    if not settings().kpi_registry or settings().kpi_registry.endswith(REGISTRY_PATH):
+        os.environ["KPI_REGISTRY"] = f"{url}{REGISTRY_PATH}"
+    os.environ |= addresses_of(url)
     settings.cache_clear()
 
 

@@ -1,5 +1,6 @@
 """What every test may ask for: settings on a temporary data folder, market rows, the market's own files."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import partial
@@ -21,6 +22,7 @@ process_settings.cache_clear()
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "aemo"
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+MEMORY = Path("/dev/shm")  # noqa: S108 (another file system, which is what the tests want)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,6 +72,26 @@ def _databases_at_rest() -> Iterator[None]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(_env_file=None, etl_data=tmp_path / "data", http_backoff=0)
+
+
+@pytest.fixture(scope="session")
+def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a lake that has its tables and nothing in them, made once, to be copied to another place."""
+    from etl_assets.lake.connection import write_lake
+
+    folder = tmp_path_factory.mktemp("empty") / "data"
+    with write_lake(Settings(_env_file=None, etl_data=folder), "making an empty lake"):
+        pass
+    return folder
+
+
+@pytest.fixture
+def another_file_system(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than that of the test: the one in memory that Linux has."""
+    if not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

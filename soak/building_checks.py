@@ -40,7 +40,7 @@ def aggregates(connection: "DuckDBPyConnection", _: Truth) -> Finding:
 
 def weather(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     """The temperature that was told at a time is a reading of the site's weather point."""
-    connection.register("truth", truth.readings().rows)
+    connection.register("truth", truth.readings.rows)
     try:
         there = one_value(connection, "SELECT count(temperature) FROM ace.weather_raw")
         wrong = one_value(

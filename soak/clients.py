@@ -93,18 +93,17 @@ class Client:
 
     def get(self, route: str, path: str, **params: object) -> httpx.Response | None:
         """A GET with a good token; None where the answer is a documented 503, or wrong."""
-        answer = self._sent("GET", path, params=params)
-        if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            self._refresh()
-            answer = self._sent("GET", path, params=params)
-        return self._judged(route, answer)
+        return self._asked(route, "GET", path, params=params)
 
     def post(self, route: str, path: str, body: dict[str, Any]) -> httpx.Response | None:
         """The same with a body."""
-        answer = self._sent("POST", path, json=body)
+        return self._asked(route, "POST", path, json=body)
+
+    def _asked(self, route: str, method: str, path: str, **more: Any) -> httpx.Response | None:  # noqa: ANN401 (httpx's)
+        answer = self._sent(method, path, **more)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             self._refresh()
-            answer = self._sent("POST", path, json=body)
+            answer = self._sent(method, path, **more)
         return self._judged(route, answer)
 
     def _sent(self, method: str, path: str, **more: Any) -> httpx.Response:  # noqa: ANN401 (httpx's own options)

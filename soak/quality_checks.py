@@ -31,7 +31,7 @@ STALE_GAPS = """
 
 def gaps(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     """No gap is open, but where a point of a building had nothing to say."""
-    connection.register("truth", truth.readings().rows)
+    connection.register("truth", truth.readings.rows)
     try:
         wrong = all_rows(
             connection,

@@ -47,7 +47,6 @@ class _Worker:
     pipe: Connection
     run: dg.DagsterRun | None = None
     since: float = 0.0
-    runs: int = 0
     kill_at: float = inf
     is_killed: bool = False
 
@@ -70,10 +69,6 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Spent in runs that ended by themselves, by job."""
 
-    def ended(self, job: str) -> int:
-        """How many runs of a job ended by themselves."""
-        return self.outcomes[job, "success"] + self.outcomes[job, "failure"]
-
     def is_next(self, job: str) -> bool:
         """Whether runs of a job were killed no more often than those of a job are on average."""
         jobs = {name for name, _ in self.outcomes}
@@ -81,7 +76,7 @@ class Tally:
 
     def mean_seconds(self, job: str) -> float:
         """How long a run of a job takes."""
-        count = self.ended(job)
+        count = self.outcomes[job, "success"] + self.outcomes[job, "failure"]
         return self.seconds[job] / count if count else FIRST_RUN_S
 
 

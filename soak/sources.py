@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etl_assets.demo import demo_sites
+from etl_assets.demo import REGISTRY_PATH, addresses_of
 from etl_assets.settings import Settings
 from etl_assets.simulator.ace_world import AceSite, AceWorld
 from etl_assets.simulator.app import SimulatorServer
@@ -37,10 +37,10 @@ class Sources:
         self._server.__enter__()
         self.url = self._server.url
         self.port = self._server.port
-        self._on: dict[int, Fault] = {}
+        self._on: dict[int, tuple[Fault, datetime]] = {}
+        """Faults that are on, and since when, by their spell's number."""
         self.seen: Counter[str] = Counter()
         """Faults that were on, by kind: how many spells."""
-        self._since: dict[int, datetime] = {}
         self._times: list[Spell] = []
 
     def step_to(self, moment: datetime) -> None:
@@ -65,16 +65,16 @@ class Sources:
 
     def _switch(self, number: int, spell: Spell, moment: datetime, *, wanted: bool) -> None:
         if wanted and number not in self._on:
-            self._on[number] = self.simulator.faults.switch_on(spell.name, **spell.options)
+            self._on[number] = self.simulator.faults.switch_on(spell.name, **spell.options), moment
             self.seen[spell.name] += 1
-            self._since[number] = moment
         elif not wanted and number in self._on:
-            self.simulator.faults.switch_off(self._on.pop(number))
-            self._times.append(Spell(spell.name, self._since.pop(number), moment))
+            fault, since = self._on.pop(number)
+            self.simulator.faults.switch_off(fault)
+            self._times.append(Spell(spell.name, since, moment))
 
     def times(self) -> list[Spell]:
         """When each fault was on; those that still are have no end."""
-        still = [Spell(self.plan.spells[number].name, since, None) for number, since in self._since.items()]
+        still = [Spell(self.plan.spells[number].name, since, None) for number, (_, since) in self._on.items()]
         return [*self._times, *still]
 
     def spoilt(self) -> Mapping[str, int]:
@@ -111,13 +111,8 @@ def environment(plan: "Plan", sources: Sources, folder: Path) -> dict[str, str]:
         "ETL_DATA": str(folder / "data"),
         "MARKET_START": day,
         "SITES_START": day,
-        "NEMWEB_URL": url,
-        "AEMO_API_URL": f"{url}/aemo/apps/api/report/5MIN",
-        "PRICE_AND_DEMAND_URL": f"{url}/aemo/data/nem/priceanddemand",
-        "ACE_API_URL": f"{url}/api",
-        "ACE_API_KEY": "simulated-ace-key",
-        "SITES": demo_sites(sources.simulator.ace.world),
-        "KPI_REGISTRY": f"{url}/kpi/registry.json",
+        **addresses_of(url, sources.simulator.ace.world),
+        "KPI_REGISTRY": f"{url}{REGISTRY_PATH}",
         "KPI_CRON": plan.kpi_cron,
         **waits,
         **kept,

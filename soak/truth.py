@@ -7,6 +7,7 @@ was published within the last minutes may be missing; so may a reading that came
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +64,7 @@ class Expected:
         return [name for name in self.rows.column_names if name not in (*self.key, "required")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Truth:
     """The worlds behind a soak, as they were at its end."""
 
@@ -107,7 +108,7 @@ class Truth:
         yield self._market("aemo.trading_price", "region_id", self._trading_day)
         yield self._rooftop()
         yield self._aggregated()
-        yield self.readings()
+        yield self.readings
 
     def _market(self, table: str, entity: str, of_day: Callable[[date], dict[str, "pa.Array"]]) -> Expected:
         parts = [pa.table(of_day(day)) for day in self.days]
@@ -188,6 +189,7 @@ class Truth:
             rows.append_column("required", pa.array([True] * len(rows), pa.bool_())),
         )  # fmt: skip
 
+    @cached_property
     def readings(self) -> Expected:
         """Every reading that is a number, of every site, from the first day to the end."""
         parts = [self._site_hour(site, hour) for site in self.world.sites for hour in self._hours()]

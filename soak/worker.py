@@ -12,7 +12,6 @@ from typing import NamedTuple
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
-from dagster._core.execution.plan.objects import StepFailureData
 
 import etl_assets.asset_specs
 
@@ -25,6 +24,7 @@ etl_assets.asset_specs.FETCH_RETRIES = dg.RetryPolicy(max_retries=2, delay=STEP_
 from etl_assets.dagster_home import dagster_instance  # noqa: E402
 from etl_assets.definitions import defs  # noqa: E402
 from etl_assets.market_time import use_clock  # noqa: E402
+from etl_assets.runs import reason  # noqa: E402
 from etl_assets.settings import settings  # noqa: E402
 from soak.clock import SharedClock  # noqa: E402
 from soak.growth import resident_mb  # noqa: E402
@@ -59,19 +59,14 @@ def _execute(instance: dg.DagsterInstance, run_id: str) -> Done:
     if run is None:
         return Done(success=False, errors=(StepError("no such run", is_said=False),), resident_mb=resident_mb())
     result = execute_run(InMemoryJob(defs.resolve_job_def(run.job_name)), run, instance)
-    failed = [_reason(event.step_failure_data) for event in result.all_events if event.is_step_failure]
+    failed = [
+        StepError(reason(event), is_said=bool(event.step_failure_data.user_failure_data))
+        for event in result.all_events
+        if event.is_step_failure
+    ]
     if not (result.success or failed):
         failed = [StepError("The run failed, and no step of it", is_said=False)]
     return Done(result.success, tuple(failed), resident_mb())
-
-
-def _reason(failed: StepFailureData) -> StepError:
-    if failed.user_failure_data:
-        return StepError(failed.user_failure_data.description or "Failure without a description", is_said=True)
-    error = failed.error
-    while error and error.cause:
-        error = error.cause
-    return StepError(error.message if error else "Failure without an error", is_said=False)
 
 
 def _log_to(file: Path) -> None:

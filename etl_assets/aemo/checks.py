@@ -8,7 +8,7 @@ A closed day that falls short is an error; an open one only warns.
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from etl_assets.aemo.feeds import (
 )
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.tables import QUARANTINE, REGION_FORECAST
+from etl_assets.ops.measures import LATEST
 from etl_assets.quality.outcome import FIRST_OFFENDERS, Outcome
 from etl_assets.quality.plots import legend, strip
 from etl_assets.settings import Settings
@@ -38,9 +39,6 @@ IDENTITY_TOLERANCE_MW = 0.02
 
 USUAL_SHARE_OF_UNITS = 0.9
 """Units come and go over months; an interval that lacks a tenth of a day's usual units lost them on the way."""
-
-LATEST_FORECAST = timedelta(hours=3)
-"""The report is written anew every five minutes; as long as other data may be late (``ops.watch.LATEST``)."""
 
 Row = tuple[Any, ...]
 
@@ -231,7 +229,7 @@ def forecast_is_recent(settings: Settings, now: datetime) -> Outcome:
         return Outcome(passed=False, description="no forecast has ever come in", is_error=False)
     minutes = round((now - newest).total_seconds() / 60, 1)
     return Outcome(
-        passed=now - newest <= LATEST_FORECAST,
+        passed=now - newest <= LATEST,
         description=f"the newest forecast was issued {minutes:,.0f} minutes ago",
         metadata={"newest_issued_at": newest.isoformat(" ", "minutes"), "minutes_since_issue": minutes},
         is_error=False,

@@ -6,7 +6,7 @@ Plain functions; what Dagster makes of them is in ``watch``. Every function look
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from shutil import disk_usage
 from time import monotonic
@@ -18,6 +18,10 @@ from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
+
+LATEST = timedelta(hours=3)
+"""How late data may be. Rooftop solar, the slowest feed, is overdue two hours after an interval's end; an hour's
+healing on top."""
 
 LAGGING = (DISPATCH_REGION, DISPATCH_INTERCONNECTOR, TRADING_PRICE, UNIT_SCADA, ROOFTOP_PV)
 """What comes in at every tick; forecasts have a check of their own, ``forecast_is_recent``; months come in daily."""

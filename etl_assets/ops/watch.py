@@ -4,7 +4,6 @@ What it asks is in ``measures``. Alerts come from ``failures``, within a minute;
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -13,6 +12,7 @@ from etl_assets.asset_specs import EVERY_HOUR, OWNERS, check_result
 from etl_assets.lake.resource import Lake
 from etl_assets.market_time import NEM_ZONE_NAME, utc_now
 from etl_assets.ops.measures import (
+    LATEST,
     Disk,
     LockWait,
     failed_partitions,
@@ -24,9 +24,6 @@ from etl_assets.ops.measures import (
 from etl_assets.quality.outcome import FIRST_OFFENDERS, Outcome
 
 PIPELINE = dg.AssetKey("pipeline_measured")
-
-LATEST = timedelta(hours=3)
-"""Rooftop solar, the slowest feed, is overdue two hours after an interval's end; an hour's healing on top."""
 
 LEAST_FREE_SHARE = 0.1
 """Of the disk. Merging writes files anew before the old ones go, and a full disk stops SQLite and the lake alike."""

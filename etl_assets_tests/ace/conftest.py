@@ -17,7 +17,7 @@ from etl_assets.ace.collect import DayResult, SiteJob, collect_site
 from etl_assets.ace.plan import SyncWindow
 from etl_assets.ace.sync import Mode, SiteSync, SyncRequest, sync_site
 from etl_assets.lake.account import Account
-from etl_assets.lake.connection import read_lake, write_lake
+from etl_assets.lake.connection import read_lake
 from etl_assets.ops.site_state import windows
 from etl_assets.settings import Settings
 from etl_assets.simulator.ace import DEMO_ACE_KEY
@@ -211,15 +211,6 @@ def assert_balanced(account: Account) -> None:
 def ace_server() -> Iterator[SimulatorServer]:
     with SimulatorServer(now=lambda: NOW, ace=AceWorld(sites=SITES)) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a lake that has its tables, to be copied: making them takes longer than most tests."""
-    folder = tmp_path_factory.mktemp("empty") / "data"
-    with write_lake(Settings(_env_file=None, etl_data=folder), "making tables"):
-        pass
-    return folder
 
 
 @pytest.fixture

@@ -133,15 +133,6 @@ def assert_balanced(results: list[Collection]) -> None:
 
 
 @pytest.fixture(scope="session")
-def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of an empty lake, made once: a data folder may be copied to another place."""
-    folder = tmp_path_factory.mktemp("empty") / "data"
-    with write_lake(Settings(_env_file=None, etl_data=folder), "making an empty lake"):
-        pass
-    return folder
-
-
-@pytest.fixture(scope="session")
 def _running_server() -> Iterator[SimulatorServer]:
     with SimulatorServer(now=lambda: NOW) as running:
         yield running

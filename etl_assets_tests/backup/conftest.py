@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,7 +26,6 @@ from etl_assets_tests.conftest import make_region_rows
 
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 PROCESS = Path(__file__).with_name("process.py")
-MEMORY = Path("/dev/shm")  # noqa: S108 (another file system, which is what the tests want)
 
 
 @dg.op
@@ -103,14 +101,6 @@ def settings(whole_folder: Path, tmp_path: Path) -> Settings:
 def elsewhere(tmp_path: Path) -> Settings:
     """Settings on a place that is not there yet."""
     return Settings(_env_file=None, etl_data=tmp_path / "other" / "place")
-
-
-@pytest.fixture
-def another_file_system(tmp_path: Path) -> Iterator[Path]:
-    if not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no second file system")
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture

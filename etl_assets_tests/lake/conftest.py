@@ -19,15 +19,6 @@ from etl_assets.settings import Settings
 PROCESS = Path(__file__).with_name("process.py")
 
 
-@pytest.fixture(scope="session")
-def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of an empty lake, made once: a data folder may be copied to another place."""
-    folder = tmp_path_factory.mktemp("empty") / "data"
-    with write_lake(Settings(_env_file=None, etl_data=folder), "making an empty lake"):
-        pass
-    return folder
-
-
 @pytest.fixture
 def settings(empty_lake: Path, tmp_path: Path) -> Settings:
     shutil.copytree(empty_lake, tmp_path / "data")

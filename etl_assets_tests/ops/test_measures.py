@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
@@ -39,16 +38,6 @@ class Broken(dg.Config):
 def by_day(config: Broken) -> None:
     if config.fails:
         raise ValueError("as the test wants")
-
-
-@pytest.fixture
-def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another file system than that of the data: the one in memory that Linux has."""
-    memory = Path("/dev/shm")  # noqa: S108 - looked for, and a folder of its own is made in it
-    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is one file system here")
-    with TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
 
 
 def free_share(folder: Path) -> float:
@@ -101,24 +90,29 @@ def test_sizes_are_those_of_the_files(settings: Settings) -> None:
     assert 0 < found.free <= found.total
 
 
-def test_each_disk_is_measured_once_and_an_object_store_not_at_all(settings: Settings, other_disk: Path) -> None:
+def test_each_disk_is_measured_once_and_an_object_store_not_at_all(
+    settings: Settings, another_file_system: Path
+) -> None:
     settings.etl_data.mkdir(parents=True)
-    archived = settings.model_copy(update={"archive_data": str(other_disk / "archive" / "not made yet")})
+    archived = settings.model_copy(update={"archive_data": str(another_file_system / "archive" / "not made yet")})
     in_store = archived.model_copy(update={"lake_data": "s3://bucket/lake"})
 
     assert _disks(settings) == {"ETL_DATA, LAKE_DATA, ARCHIVE_DATA": settings.etl_data.absolute()}
-    assert _disks(archived) == {"ETL_DATA, LAKE_DATA": settings.etl_data.absolute(), "ARCHIVE_DATA": other_disk}
-    assert _disks(in_store) == {"ETL_DATA": settings.etl_data.absolute(), "ARCHIVE_DATA": other_disk}
+    assert _disks(archived) == {
+        "ETL_DATA, LAKE_DATA": settings.etl_data.absolute(),
+        "ARCHIVE_DATA": another_file_system,
+    }
+    assert _disks(in_store) == {"ETL_DATA": settings.etl_data.absolute(), "ARCHIVE_DATA": another_file_system}
 
 
-def test_the_fullest_disk_is_named(settings: Settings, other_disk: Path) -> None:
+def test_the_fullest_disk_is_named(settings: Settings, another_file_system: Path) -> None:
     settings.etl_data.mkdir(parents=True)
     shares = {
         "ETL_DATA, ARCHIVE_DATA": free_share(settings.etl_data),
-        "LAKE_DATA": free_share(other_disk),
+        "LAKE_DATA": free_share(another_file_system),
     }
 
-    found = measure_disk(settings.model_copy(update={"lake_data": str(other_disk)}))
+    found = measure_disk(settings.model_copy(update={"lake_data": str(another_file_system)}))
 
     # Other programs write to both disks meanwhile.
     assert found.fullest == min(shares, key=lambda names: shares[names])

@@ -9,7 +9,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from etl_assets.lake.connection import write_lake
 from etl_assets.lake.tables import TABLES
 from etl_assets.settings import Settings
 from etl_assets.simulator.ace_world import AceSite, AceWorld
@@ -58,15 +57,6 @@ def truth_of() -> Callable[[Plan], Truth]:
 def truth(plan: Plan, truth_of: Callable[[Plan], Truth]) -> Truth:
     """The truth of ``plan``."""
     return truth_of(plan)
-
-
-@pytest.fixture(scope="session")
-def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of an empty lake, made once."""
-    folder = tmp_path_factory.mktemp("soak-lake") / "data"
-    with write_lake(Settings(_env_file=None, etl_data=folder), "making an empty lake"):
-        pass
-    return folder
 
 
 @pytest.fixture
