@@ -7,9 +7,10 @@ copies. ``examine`` changes nothing.
 from typing import TYPE_CHECKING
 
 from etl_assets.settings import Settings
-from soak.building_checks import aggregates, weather
+from soak.building_checks import aggregates, counted, listings, weather
 from soak.findings import Finding, all_rows, as_text, one_value, published, tried
-from soak.kpi_checks import kpi_runs, kpi_values
+from soak.forecast_checks import forecasts
+from soak.kpi_checks import building_kpis, kpi_runs, market_kpis
 from soak.quality_checks import gaps, quarantined, revisions
 from soak.storage_checks import compact, forgotten, nothing_ails, published_is_lake
 from soak.truth import Expected, Truth
@@ -77,6 +78,9 @@ def doubled(connection: "DuckDBPyConnection", _: Truth) -> Finding:
     return Finding("no key is doubled", not wrong, "; ".join(wrong) or f"{len(TABLES)} tables")
 
 
-CHECKS = (accounts, gaps, aggregates, weather, revisions, quarantined, kpi_runs, kpi_values, doubled)
+CHECKS = (
+    forecasts, listings, weather, aggregates, counted, accounts, gaps, revisions, quarantined,
+    kpi_runs, market_kpis, building_kpis, doubled,
+)  # fmt: skip
 """Those that ask the published file."""
 OF_STORAGE = (published_is_lake, nothing_ails, compact, forgotten)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from etl_assets.demo import POWER_POINTS
 from etl_assets.market_time import DAY, NEM_TIME, day_start, days_between, interval_ends
 from etl_assets.simulator.ace_hours import hour_of
 from etl_assets.simulator.ace_samples import HOUR, microseconds
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FRESH = timedelta(minutes=10)
 """What a 5-minute feed published so long before the end is there."""
 ROOFTOP_FRESH = timedelta(hours=2, minutes=30)
+ROOFTOP_QUALITY = {"MEASUREMENT": 1.0, "SATELLITE": 0.6}
 LOOKED_BACK = timedelta(minutes=10)
 """SITE_LOOKBACK: a reading that comes no later is met by the next sync."""
 REREAD_SPAN = DAY
@@ -39,7 +41,9 @@ REREAD_AT = timedelta(hours=10)
 """After midnight, NEM time: when the aggregated file, and the buildings' last day, are read."""
 
 REGION_FIGURES = {
-    "rrp": "rrp", "total_demand": "demand", "available_generation": "available",
+    "rrp": "rrp", "rop": "rrp", "total_demand": "demand", "available_generation": "available",
+    "demand_and_nonsched_gen": "nonscheduled", "available_load": "available_load",
+    "total_intermittent_generation": "intermittent", "uigf": "uigf",
     "dispatchable_generation": "generation", "dispatchable_load": "load", "wdr_dispatched": "wdr",
     "net_interchange": "net", "demand_forecast": "forecast", "initial_supply": "initial",
     "cleared_supply": "cleared", "semi_scheduled_generation": "semi",
@@ -80,10 +84,14 @@ class Truth:
     """Where a folder was restored: when its backup was taken."""
 
     @property
+    def asked_until(self) -> datetime:
+        """Until when this folder's runs asked step by step: what only tells of the present is there as far as this."""
+        return self.met_until or self.plan.end
+
+    @property
     def met(self) -> set[str]:
         """Kinds of faults that spoilt something that this folder's runs read."""
-        until = self.met_until or self.plan.end
-        return {spell.name for spell in self.times if spell.end and spell.end <= until} & self.spoilt
+        return {spell.name for spell in self.times if spell.end and spell.end <= self.asked_until} & self.spoilt
 
     @property
     def market(self) -> "Market":
@@ -102,13 +110,34 @@ class Truth:
 
     def tables(self) -> "Iterator[Expected]":
         """The truth of every table of the market, and of readings."""
-        yield self._market("aemo.dispatch_region", "region_id", self._region_day)
-        yield self._market("aemo.dispatch_interconnector", "interconnector_id", self._link_day)
+        yield self.regions
+        yield self.interconnectors
         yield self._market("aemo.unit_scada", "duid", self._scada_day)
         yield self._market("aemo.trading_price", "region_id", self._trading_day)
         yield self._rooftop()
         yield self._aggregated()
         yield self.readings
+
+    @cached_property
+    def regions(self) -> Expected:
+        """Prices and dispatch of every region."""
+        return self._market("aemo.dispatch_region", "region_id", self._region_day)
+
+    @cached_property
+    def interconnectors(self) -> Expected:
+        """Flows and limits of every interconnector."""
+        return self._market("aemo.dispatch_interconnector", "interconnector_id", self._link_day)
+
+    @property
+    def sites(self) -> list[dict[str, Any]]:
+        """What the account and SITES say of each site, as the columns of ``ace.sites``; ``power_points`` as a list."""
+        return [
+            {
+                "site_name": name, "client": site.client, "latitude": site.latitude, "longitude": site.longitude,
+                "region_id": site.region, "power_points": self.world.layout(name).power_points(POWER_POINTS),
+            }
+            for name, site in self.world.sites.items()
+        ]  # fmt: skip
 
     def _market(self, table: str, entity: str, of_day: Callable[[date], dict[str, "pa.Array"]]) -> Expected:
         parts = [pa.table(of_day(day)) for day in self.days]
@@ -131,7 +160,8 @@ class Truth:
         columns["scheduled_generation"] = (generation - semi) / 10.0**5
         for number, service in enumerate(FCAS_SERVICES):
             columns[f"{service.lower()}_rrp"] = found.fcas[:, :, number] / 10.0**5
-        physical = {**columns, "rrp": _scaled(found.region["physical_rrp"], 5)}
+        price = _scaled(found.region["physical_rrp"], UNITS["physical_rrp"])
+        physical = {**columns, "rrp": price, "rop": price}
         return self._runs(day, "region_id", REGION_NAMES, (columns, physical))
 
     def _link_day(self, day: date) -> dict[str, pa.Array]:
@@ -156,17 +186,22 @@ class Truth:
         return _by_interval(interval_ends(day), "duid", [unit.duid for unit in units()], values)
 
     def _trading_day(self, day: date) -> dict[str, pa.Array]:
-        cents = {"rrp": np.array(self.market.trading_cents(self.market.day(day))) / 100.0}
-        return _by_interval(interval_ends(day), "region_id", REGION_NAMES, cents)
+        price = np.array(self.market.trading_cents(self.market.day(day))) / 100.0
+        return _by_interval(interval_ends(day), "region_id", REGION_NAMES, {"rrp": price, "rop": price})
 
     def _rooftop(self) -> Expected:
         rows = [
-            (end, region, kind, self.market.rooftop_power(end, kind)[region] / 1000)
+            (end, region, kind, self.market.rooftop_power(end, kind)[region] / 1000, ROOFTOP_QUALITY[kind])
             for day in self.days for end in interval_ends(day, timedelta(minutes=30)) for kind in ROOFTOP_TYPES
             for region in ROOFTOP_REGIONS
         ]  # fmt: skip
-        ends, regions, kinds, power = zip(*rows, strict=True)
-        table = pa.table({"interval_end": _instants(ends), "region_id": regions, "type": kinds, "power": power})
+        ends, regions, kinds, power, quality = zip(*rows, strict=True)
+        table = pa.table(
+            {
+                "interval_end": _instants(ends), "region_id": regions, "type": kinds,
+                "power": power, "quality_indicator": quality,
+            }
+        )  # fmt: skip
         key = ("interval_end", "region_id", "type")
         return Expected("aemo.rooftop_pv", key, self._required(table, ROOFTOP_FRESH))
 

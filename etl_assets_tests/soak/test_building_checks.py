@@ -1,11 +1,15 @@
-"""Aggregates that are not those of the readings, and weather that nobody told, are found."""
+"""Aggregates and counts that are not those of the readings, and what the account never told, are found."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
 
-from soak.building_checks import aggregates, weather
+from etl_assets.simulator import ace_wire
+from etl_assets.simulator.ace_samples import instant
+from etl_assets.simulator.ace_world import AceSite
+from soak.building_checks import aggregates, counted, listings, weather
 from soak.plan import Plan
 from soak.truth import Truth
 
@@ -70,44 +74,152 @@ def test_an_aggregate_of_no_reading_is_found(aggregated: duckdb.DuckDBPyConnecti
 
 
 @pytest.fixture
-def weather_truth(plan: Plan, truth_of) -> Truth:
+def towers(plan: Plan, truth_of) -> Truth:
     """A site large enough to have a weather feed."""
-    from etl_assets.simulator.ace_world import AceSite
-
     return truth_of(plan, AceSite("tower", 20))
 
 
-def tell(warehouse: duckdb.DuckDBPyConnection, truth: Truth, off: float | None) -> None:
-    """The last temperature before 13:00 UTC, so much off; None: no temperature."""
-    _, samples = truth.world.weather("tower", TOLD)["temp"]
-    temperature = None if off is None else float(samples.values()[0]) + off
+def tell(warehouse: duckdb.DuckDBPyConnection, truth: Truth, at: datetime = TOLD) -> None:
+    """What the account tells of the tower at a time, each value under its own time."""
+    for column, name in (("temperature", "temp"), ("humidity", "humidity"), ("wind_speed", "wind_speed")):
+        _, samples = truth.world.weather("tower", at)[name]
+        warehouse.execute(
+            f"INSERT INTO ace.weather_raw (site_name, \"timestamp\", {column}) VALUES ('tower', ?, ?)",
+            [instant(int(samples.time[0])), float(samples.values()[0])],
+        )
+
+
+def test_weather_that_the_account_told_holds(warehouse: duckdb.DuckDBPyConnection, towers: Truth) -> None:
+    tell(warehouse, towers)
+
+    found = weather(warehouse, towers)
+
+    assert (found.holds, found.seen) == (True, "3 values of 1 sites")
+
+
+@pytest.mark.parametrize("column", ["temperature", "humidity", "wind_speed"])
+@pytest.mark.parametrize(
+    "change", ["{} = {} + 0.5", '"timestamp" = "timestamp" + INTERVAL 7 SECOND', "site_name = 'villa'"]
+)
+def test_a_value_that_the_account_never_told_is_found(
+    warehouse: duckdb.DuckDBPyConnection, towers: Truth, column: str, change: str
+) -> None:
+    tell(warehouse, towers)
+    tell(warehouse, towers, TOLD - timedelta(hours=1))
     warehouse.execute(
-        "INSERT INTO ace.weather_raw (site_name, \"timestamp\", temperature) VALUES ('tower', ?, ?)",
-        [TOLD + (timedelta() if off is None else timedelta(seconds=off)), temperature],
+        f"UPDATE ace.weather_raw SET {change.format(column, column)} "
+        f"WHERE {column} IS NOT NULL AND \"timestamp\" < '{TOLD - timedelta(minutes=50)}'"
     )
 
+    found = weather(warehouse, towers)
 
-def test_a_temperature_that_the_account_told_holds(warehouse: duckdb.DuckDBPyConnection, weather_truth: Truth) -> None:
-    tell(warehouse, weather_truth, 0.0)
-    tell(warehouse, weather_truth, None)
-
-    found = weather(warehouse, weather_truth)
-
-    assert (found.holds, found.seen) == (True, "0 of 1 are not")
+    assert not found.holds
+    assert "; 1 are not, such as " in found.seen
 
 
-def test_a_temperature_that_the_account_never_told_is_found(
-    warehouse: duckdb.DuckDBPyConnection, weather_truth: Truth
+def test_a_feed_that_told_nothing_is_found(warehouse: duckdb.DuckDBPyConnection, towers: Truth) -> None:
+    found = weather(warehouse, towers)
+
+    assert (found.holds, found.seen) == (False, "0 values of 0 sites; not daily: tower")
+
+
+POINT = "demo-client/tower/10.0.0.1-100/analogInput/1"
+
+
+@pytest.fixture
+def listed(warehouse: duckdb.DuckDBPyConnection, towers: Truth) -> duckdb.DuckDBPyConnection:
+    """The tower and its points, as the account describes them."""
+    power = json.dumps(["demo-client/tower/10.0.0.1-100/analogInput/11"])
+    warehouse.execute(
+        "INSERT INTO ace.sites (site_name, client, latitude, longitude, archived, region_id, power_points) "
+        "VALUES ('tower', 'demo-client', -33.87, 151.21, false, 'NSW1', ?)",
+        [power],
+    )
+    for point in ace_wire.points(towers.world.layout("tower")):
+        warehouse.execute(
+            "INSERT INTO ace.points (site_name, point_name, client, collect_enabled, collect_interval, is_listed, "
+            "kv_tags, marker_tags, created) VALUES ('tower', ?, 'demo-client', ?, ?, true, ?, ?, ?::TIMESTAMPTZ)",
+            [
+                *(point[name] for name in ("name", "collect_enabled", "collect_interval")),
+                *(json.dumps(point[name]) for name in ("kv_tags", "marker_tags")),
+                f"{point['created']}+00",
+            ],
+        )
+    return warehouse
+
+
+def test_sites_and_points_of_the_account_hold(listed: duckdb.DuckDBPyConnection, towers: Truth) -> None:
+    found = listings(listed, towers)
+
+    assert (found.holds, found.seen) == (True, "1 sites, 20 points")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM ace.sites",
+        "UPDATE ace.sites SET power_points = '[]'",
+        "UPDATE ace.sites SET latitude = NULL",
+        "UPDATE ace.sites SET region_id = 'VIC1'",
+        "INSERT INTO ace.sites (site_name) VALUES ('villa')",
+        f"DELETE FROM ace.points WHERE point_name = '{POINT}'",
+        f"UPDATE ace.points SET collect_interval = 17 WHERE point_name = '{POINT}'",
+        f"UPDATE ace.points SET collect_enabled = NULL WHERE point_name = '{POINT}'",
+        f"UPDATE ace.points SET is_listed = false WHERE point_name = '{POINT}'",
+        f"""UPDATE ace.points SET kv_tags = '{{"unit": "percent"}}' WHERE point_name = '{POINT}'""",
+        f"UPDATE ace.points SET created = created + INTERVAL 10 HOUR WHERE point_name = '{POINT}'",
+        "INSERT INTO ace.points (site_name, point_name) VALUES ('tower', 'demo-client/tower/none')",
+    ],
+)
+def test_a_site_or_a_point_that_the_account_describes_otherwise_is_found(
+    listed: duckdb.DuckDBPyConnection, towers: Truth, change: str
 ) -> None:
-    tell(warehouse, weather_truth, 0.0)
-    tell(warehouse, weather_truth, 100.0)
+    listed.execute(change)
 
-    found = weather(warehouse, weather_truth)
+    found = listings(listed, towers)
 
-    assert (found.holds, found.seen) == (False, "1 of 2 are not")
+    assert not found.holds
+    assert "; 1 are not, such as " in found.seen
 
 
-def test_no_temperature_at_all_does_not_hold(warehouse: duckdb.DuckDBPyConnection, weather_truth: Truth) -> None:
-    tell(warehouse, weather_truth, None)
+@pytest.fixture
+def tallied(aggregated: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """One reading of the 29th of September NEM time and two of the 30th, and what is said of them."""
+    aggregated.execute(
+        "INSERT INTO ace.query_metadata (site_name, point_name, data_start, data_end, total_samples) "
+        "VALUES ('a', 'p', '2025-09-29 13:59:30+00', '2025-09-29 14:00:40+00', 3)"
+    )
+    aggregated.execute(
+        "INSERT INTO quality.data_quality (site_name, point_name, date, actual_samples) "
+        "VALUES ('a', 'p', '2025-09-29', 1), ('a', 'p', '2025-09-30', 2), ('a', 'dead', '2025-09-30', 0)"
+    )
+    return aggregated
 
-    assert not weather(warehouse, weather_truth).holds
+
+def test_counts_of_readings_that_are_right_hold(tallied: duckdb.DuckDBPyConnection, truth: Truth) -> None:
+    found = counted(tallied, truth)
+
+    assert (found.holds, found.seen) == (True, "1 points, 3 days of points")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ace.query_metadata SET total_samples = 2",
+        "UPDATE ace.query_metadata SET data_start = NULL",
+        "UPDATE ace.query_metadata SET data_end = '2025-09-29 14:00:30+00'",
+        "DELETE FROM ace.query_metadata",
+        "UPDATE quality.data_quality SET actual_samples = 3 WHERE actual_samples = 2",
+        "UPDATE quality.data_quality SET actual_samples = 1 WHERE point_name = 'dead'",
+        "DELETE FROM quality.data_quality WHERE actual_samples = 2",
+    ],
+)
+def test_a_count_of_readings_that_is_wrong_is_found(
+    tallied: duckdb.DuckDBPyConnection, truth: Truth, change: str
+) -> None:
+    tallied.execute(change)
+
+    found = counted(tallied, truth)
+
+    assert not found.holds
+    assert found.seen.startswith("1 are not, such as ")
