@@ -1,6 +1,7 @@
 """Aggregates and counts that are not those of the readings, and what the account never told, are found."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -121,6 +122,16 @@ def test_a_feed_that_told_nothing_is_found(warehouse: duckdb.DuckDBPyConnection,
     found = weather(warehouse, towers)
 
     assert (found.holds, found.seen) == (False, "0 values of 0 sites; not daily: tower")
+
+
+def test_a_feed_must_tell_something_on_each_day_until_a_backup_was_taken(
+    warehouse: duckdb.DuckDBPyConnection, towers: Truth
+) -> None:
+    tell(warehouse, towers)
+    longer = replace(towers, plan=replace(towers.plan, end=towers.plan.end + timedelta(days=3)))
+
+    assert weather(warehouse, longer).seen == "3 values of 1 sites; not daily: tower"
+    assert weather(warehouse, replace(longer, met_until=towers.plan.end)).holds
 
 
 POINT = "demo-client/tower/10.0.0.1-100/analogInput/1"

@@ -65,6 +65,15 @@ def test_too_few_issues_do_not_hold(warehouse: duckdb.DuckDBPyConnection, truth:
     assert (found.holds, found.seen) == (False, f"{ROWS} rows, of 1 issues in {STEPS} steps")
 
 
+def test_after_a_backup_no_issue_can_be_had(warehouse: duckdb.DuckDBPyConnection, truth: Truth) -> None:
+    store(warehouse, truth, ISSUED - timedelta(minutes=4))
+    taken = truth.plan.start + timedelta(minutes=30)
+
+    found = forecasts(warehouse, replace(truth, met_until=taken))
+
+    assert (found.holds, found.seen) == (True, f"{ROWS} rows, of 1 issues in 2 steps")
+
+
 @pytest.mark.parametrize("figure", ["rrp", "total_demand", "net_interchange", "scheduled_generation"])
 @pytest.mark.parametrize("value", ["{} + 0.01", "NULL"])
 def test_a_forecast_of_another_value_is_found(
