@@ -1,21 +1,42 @@
 """Of a soak's verdict: what is derived from readings, weather, and the lists of sites and points."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from etl_assets.market_time import instant_day
-from etl_assets.simulator import ace_wire
-from soak.findings import Finding, all_rows, as_text, one_value
+from etl_assets.market_time import DAY, day_start
+from soak.findings import INSTANT_DAY, Finding, all_rows, as_text, given, one_value
 from soak.truth import Truth
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-NEM_DAY = '("timestamp" + INTERVAL 10 HOUR)::DATE'
-"""The market day of an instant, in a session in UTC."""
+DAYS_OF_POINTS = f"""
+    WITH heard AS (
+        SELECT site_name, point_name, {INSTANT_DAY} AS "date", count(*) AS number FROM ace.timeseries_all GROUP BY ALL
+    ),
+    firsts AS (SELECT site_name, point_name, min("timestamp") AS since FROM ace.timeseries_all GROUP BY ALL)
+    SELECT site_name, point_name, "date", coalesce(number, 0) AS number,
+           CASE WHEN collect_enabled AND since < finish
+               THEN (epoch_us(finish) - epoch_us(greatest(since, start))) // (coalesce(collect_interval, 60) * 1000000)
+               ELSE 0 END AS expected
+    FROM points CROSS JOIN days LEFT JOIN firsts USING (site_name, point_name)
+        LEFT JOIN heard USING (site_name, point_name, "date")
+"""
+"""Of each point and closed day: how many readings there are, and how many were due since its first."""
+
+
+def described(truth: Truth, days: Iterable[date]) -> dict[str, pa.Table]:
+    """What ``DAYS_OF_POINTS`` asks besides the readings: ``points`` and ``days``."""
+    spans = [{"date": day, "start": day_start(day), "finish": day_start(day + DAY)} for day in days]
+    named = ("site_name", "point_name", "collect_enabled", "collect_interval")
+    points = [{name: point[name] for name in named} for point in truth.points]
+    return {"points": pa.Table.from_pylist(points), "days": pa.Table.from_pylist(spans)}
+
 
 AGGREGATED = """
     WITH readings AS (SELECT *, epoch_us("timestamp") AS us FROM ace.timeseries_all),
@@ -47,86 +68,68 @@ def aggregates(connection: "DuckDBPyConnection", _: Truth) -> Finding:
     return Finding("ace.timeseries_agg is derived from every reading", holds, f"{count:,} rows" if holds else wrong)
 
 
-MEASURES = {"temperature": "temp", "humidity": "humidity", "wind_speed": "wind_speed"}
-"""Columns of ``ace.weather_raw``, and the weather points that they are of."""
+MEASURES = ("temp", "humidity", "wind_speed", "feels_like", "pressure", "dew_point", "clouds", "wind_deg", "wet_bulb")
+"""The weather points of a feed: the first three have columns in ``ace.weather_raw``, the others are in its metadata."""
+COLUMNS = ("temperature", "humidity", "wind_speed")
+TOLD = f"""
+    SELECT site_name, name, "timestamp", site_name || '/weather/' || name AS point_name, value
+    FROM ace.weather_raw CROSS JOIN LATERAL (VALUES
+        {", ".join(f"({column}, '{name}')" for column, name in zip(COLUMNS, MEASURES, strict=False))},
+        {", ".join(f"((metadata::JSON ->> '{name}')::DOUBLE, '{name}')" for name in MEASURES[len(COLUMNS) :])}
+    ) AS t(value, name)
+    WHERE value IS NOT NULL
+"""
 
 
 def weather(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
-    """What was told at a time is what the site's weather point read then, and each feed told something daily.
-
-    A site without a feed has no weather.
-    """
-    measures = ", ".join(f"({column}, '{name}')" for column, name in MEASURES.items())
-    told = (
-        f"SELECT site_name, \"timestamp\", site_name || '/weather/' || name AS point_name, value "
-        f"FROM ace.weather_raw CROSS JOIN LATERAL (VALUES {measures}) AS t(value, name) WHERE value IS NOT NULL"
-    )
+    """What was told at a time is what the site's weather point read then, and each point of a feed told daily."""
     key = 'site_name, point_name, "timestamp"'
-    connection.register("truth", truth.readings.rows)
-    try:
+    with given(connection, truth=truth.readings.rows):
         wrong = all_rows(
             connection,
-            f"SELECT {key}, t.value FROM ({told}) AS t LEFT JOIN truth USING ({key}) "
-            "WHERE truth.value IS DISTINCT FROM t.value",
+            f"SELECT {key}, told.value FROM ({TOLD}) AS told LEFT JOIN truth USING ({key}) "
+            "WHERE truth.value IS DISTINCT FROM told.value",
         )
-        there = all_rows(connection, f"SELECT site_name, count(*), count(DISTINCT {NEM_DAY}) FROM ({told}) GROUP BY 1")
-    finally:
-        connection.unregister("truth")
-    days = {site: found for site, _, found in there}
-    feeds = [site for site in truth.world.sites if truth.world.layout(site).weather]
-    asked = (instant_day(truth.asked_until) - truth.days[0]).days
-    mute = [site for site in feeds if days.get(site, 0) < max(asked, 1)]
-    seen = f"{sum(count for _, count, _ in there):,} values of {len(there)} sites"
+    there = all_rows(connection, f"SELECT site_name, name, {INSTANT_DAY}, count(*) FROM ({TOLD}) GROUP BY ALL")
+    days: dict[tuple[str, str], set[date]] = defaultdict(set)
+    for site, name, day, _ in there:
+        days[site, name].add(day)
+    feeds = [(site, name) for site in truth.world.sites for name in truth.world.layout(site).weather]
+    mute = [as_text(f) for f in feeds if not (heard := days.get(f)) or {*truth.watched_days} - heard]
+    seen = f"{sum(count for *_, count in there):,} values of {len(days)} points"
     seen += f"; {len(wrong)} are not, such as {as_text(wrong[0])}" if wrong else ""
     seen += f"; not daily: {', '.join(mute)}" if mute else ""
-    return Finding("ace.weather_raw is what the account told", not (wrong or mute) and bool(there), seen)
+    return Finding("ace.weather_raw is what the account told", not (wrong or mute), seen)
 
 
-POINTS = """
-    SELECT site_name, point_name FROM ace.points AS kept FULL JOIN truth USING (site_name, point_name)
-    WHERE kept.client IS DISTINCT FROM truth.client OR kept.collect_enabled IS DISTINCT FROM truth.collect_enabled
-        OR kept.collect_interval IS DISTINCT FROM truth.collect_interval OR kept.is_listed IS NOT true
-        OR (kept.kv_tags::JSON ->> 'unit') IS DISTINCT FROM truth.unit
-        OR (kept.marker_tags::JSON ->> 1) IS DISTINCT FROM truth.marker OR kept.created IS DISTINCT FROM truth.created
-"""
-SITES = """
-    SELECT site_name FROM ace.sites AS kept FULL JOIN truth USING (site_name)
-    WHERE kept.client IS DISTINCT FROM truth.client OR kept.latitude IS DISTINCT FROM truth.latitude
-        OR kept.longitude IS DISTINCT FROM truth.longitude OR kept.region_id IS DISTINCT FROM truth.region_id
-        OR from_json(kept.power_points, '["VARCHAR"]') IS DISTINCT FROM truth.power_points OR kept.archived IS NOT false
-"""
+AS_JSON = ("power_points", "kv_tags", "marker_tags", "bacnet_data", "collect_config")
+"""Columns that hold JSON."""
 
 
 def listings(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
-    """Sites and points are those of the account, with what it says of each."""
-    sites, points = truth.sites, list(_points(truth))
-    wrong = _differing(connection, SITES, sites) + _differing(connection, POINTS, points)
-    told = f"{len(sites)} sites, {len(points)} points"
-    told += f"; {len(wrong)} are not, such as {as_text(wrong[0])}" if wrong else ""
+    """Sites and points are those of the account, with all that it says of each."""
+    wrong = _unlike(connection, "ace.sites", ("site_name",), truth.sites)
+    wrong += _unlike(connection, "ace.points", ("site_name", "point_name"), truth.points)
+    told = f"{len(truth.sites)} sites, {len(truth.points)} points"
+    told += f"; {len(wrong)} are not, such as {wrong[0]}" if wrong else ""
     return Finding("ace.sites and ace.points are those of the account", not wrong, told)
 
 
-def _differing(connection: "DuckDBPyConnection", statement: str, truth: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    connection.register("truth", pa.Table.from_pylist(truth))
-    try:
-        return all_rows(connection, statement)
-    finally:
-        connection.unregister("truth")
-
-
-def _points(truth: Truth) -> Iterator[dict[str, Any]]:
-    for site in truth.world.sites:
-        for told in ace_wire.points(truth.world.layout(site)):
-            yield {
-                "site_name": site, "point_name": told["name"], "client": told["client"],
-                "collect_enabled": told["collect_enabled"], "collect_interval": told["collect_interval"],
-                "unit": told["kv_tags"]["unit"], "marker": told["marker_tags"][1],
-                "created": datetime.fromisoformat(told["created"]).replace(tzinfo=UTC),
-            }  # fmt: skip
+def _unlike(
+    connection: "DuckDBPyConnection", table: str, key: tuple[str, ...], truth: list[dict[str, Any]]
+) -> list[str]:
+    """The rows of a table that are missing, or more, or say something else, by their keys."""
+    columns = list(truth[0])
+    kept = {}
+    for row in all_rows(connection, f"SELECT {', '.join(columns)} FROM {table}"):
+        said = {n: v if v is None or n not in AS_JSON else json.loads(v) for n, v in zip(columns, row, strict=True)}
+        kept[as_text(tuple(said[name] for name in key))] = said
+    told = {as_text(tuple(row[name] for name in key)): row for row in truth}
+    return sorted(name for name in {*kept, *told} if kept.get(name) != told.get(name))
 
 
 COUNTED = """
-    SELECT site_name, point_name, 'total_samples', own.number, kept.total_samples
+    SELECT site_name, point_name, own.number, kept.total_samples, own.first, kept.data_start, own.last, kept.data_end
     FROM (
         SELECT site_name, point_name, min("timestamp") AS first, max("timestamp") AS last, count(*) AS number
         FROM ace.timeseries_all GROUP BY ALL
@@ -135,21 +138,20 @@ COUNTED = """
         OR own.last IS DISTINCT FROM kept.data_end
 """
 SCORED = f"""
-    WITH own AS (
-        SELECT site_name, point_name, {NEM_DAY} AS "date", count(*) AS number FROM ace.timeseries_all GROUP BY ALL
-    )
-    SELECT site_name, point_name, "date", own.number, kept.actual_samples
+    WITH own AS ({DAYS_OF_POINTS})
+    SELECT site_name, point_name, "date", own.number, kept.actual_samples, own.expected, kept.expected_samples
     FROM own FULL JOIN quality.data_quality AS kept USING (site_name, point_name, "date")
-    WHERE "date" IN (SELECT unnest($days::DATE[])) AND coalesce(own.number, 0) IS DISTINCT FROM kept.actual_samples
+    WHERE "date" IN (SELECT "date" FROM days)
+        AND (own.number IS DISTINCT FROM kept.actual_samples OR own.expected IS DISTINCT FROM kept.expected_samples)
 """
 
 
 def counted(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
-    """What is said of each point's readings, over all and of each day, is what there is."""
-    days = [str(day) for day in truth.days[:-1]]
-    wrong = all_rows(connection, COUNTED) + connection.execute(SCORED, {"days": days}).fetchall()
+    """What is said of each point's readings, over all and of each closed day, is what there is and what was due."""
+    with given(connection, **described(truth, truth.days[:-1])):
+        wrong = all_rows(connection, COUNTED) + all_rows(connection, SCORED)
     points = one_value(connection, "SELECT count(*) FROM ace.query_metadata")
     scored = one_value(connection, "SELECT count(*) FROM quality.data_quality")
-    told = f"{len(wrong)} are not, such as {as_text(wrong[0])}; " if wrong else ""
+    told = f"{len(wrong)} are wrong, such as {as_text(wrong[0])}; " if wrong else ""
     told += f"{points:,} points, {scored:,} days of points"
-    return Finding("quality.data_quality and ace.query_metadata count the readings", not wrong and bool(scored), told)
+    return Finding("readings are counted as they are there and were due", not wrong and bool(scored), told)

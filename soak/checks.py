@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from etl_assets.settings import Settings
 from soak.building_checks import aggregates, counted, listings, weather
-from soak.findings import Finding, all_rows, as_text, one_value, published, tried
+from soak.findings import Finding, all_rows, as_text, given, one_value, published, tried
 from soak.forecast_checks import forecasts
 from soak.kpi_checks import building_kpis, kpi_runs, market_kpis
 from soak.quality_checks import gaps, quarantined, revisions
@@ -35,19 +35,16 @@ def compare(connection: "DuckDBPyConnection", expected: Expected) -> Finding:
     """A table against its truth: rows that are missing, that nobody published, or that differ."""
     keys, table = ", ".join(expected.key), expected.table
     since = "WHERE interval_end >= (SELECT min(interval_end) FROM truth)" if "interval_end" in expected.key else ""
-    connection.register("truth", expected.rows)
-    try:
+    unlike = " OR ".join(f"t.{c} IS NULL OR abs(t.{c} - truth.{c}) > {SAME}" for c in expected.values)
+    with given(connection, truth=expected.rows):
         missing = all_rows(
             connection, f"SELECT {keys} FROM truth ANTI JOIN {table} USING ({keys}) WHERE truth.required"
         )
         extra = all_rows(
             connection, f"SELECT {keys} FROM (SELECT * FROM {table} {since}) ANTI JOIN truth USING ({keys})"
         )
-        unlike = " OR ".join(f"t.{c} IS NULL OR abs(t.{c} - truth.{c}) > {SAME}" for c in expected.values)
         differ = all_rows(connection, f"SELECT {keys} FROM {table} AS t JOIN truth USING ({keys}) WHERE {unlike}")
         there = one_value(connection, f"SELECT count(*) FROM {table}")
-    finally:
-        connection.unregister("truth")
     required = _count(expected)
     wrong = {"missing": missing, "that nobody published": extra, "different": differ}
     told = "; ".join(f"{len(rows)} {what}, such as {as_text(rows[0])}" for what, rows in wrong.items() if rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
 
@@ -28,6 +29,12 @@ def tried(name: str, look: Callable[[], Finding]) -> Finding:
         return Finding(name, holds=False, seen=f"could not be looked at: {type(error).__name__}: {str(error)[:300]}")
 
 
+INSTANT_DAY = '("timestamp" + INTERVAL 10 HOUR)::DATE'
+"""The market day of an instant, in a session in UTC."""
+INTERVAL_DAY = "(interval_end - INTERVAL 1 MICROSECOND + INTERVAL 10 HOUR)::DATE"
+"""The market day of an interval by its end: 24:00 belongs to the day that it ends."""
+
+
 @contextmanager
 def published(settings: Settings) -> Iterator["DuckDBPyConnection"]:
     """The published file, beside an in-memory database for the truth."""
@@ -38,6 +45,18 @@ def published(settings: Settings) -> Iterator["DuckDBPyConnection"]:
         connection.execute(f"ATTACH '{settings.warehouse_path}' AS warehouse (READ_ONLY)")
         connection.execute("USE warehouse")
         yield connection
+
+
+@contextmanager
+def given(connection: "DuckDBPyConnection", **tables: "pa.Table") -> Iterator[None]:
+    """Tables that can be asked under their names meanwhile."""
+    for name, rows in tables.items():
+        connection.register(name, rows)
+    try:
+        yield
+    finally:
+        for name in tables:
+            connection.unregister(name)
 
 
 def all_rows(connection: "DuckDBPyConnection", statement: str) -> list[tuple[Any, ...]]:

@@ -1,10 +1,11 @@
 """Of a soak's verdict: the daily runs of KPIs, and their values."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from soak.findings import Finding, all_rows, as_text
+from soak.building_checks import DAYS_OF_POINTS, described
+from soak.findings import INSTANT_DAY, INTERVAL_DAY, Finding, all_rows, as_text, given
 from soak.truth import Truth
 
 if TYPE_CHECKING:
@@ -21,11 +22,9 @@ def kpi_runs(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     return Finding("every KPI's run is completed", not (found or lacking), told)
 
 
-OWN_OF_THE_MARKET = """
+OWN_OF_THE_MARKET = f"""
     WITH prices AS (
-        SELECT (interval_end - INTERVAL 1 MICROSECOND + INTERVAL 10 HOUR)::DATE AS date, region_id AS entity,
-               rrp, total_demand
-        FROM truth WHERE intervention = 0
+        SELECT {INTERVAL_DAY} AS date, region_id AS entity, rrp, total_demand FROM regions WHERE intervention = 0
     )
     SELECT 'average-price' AS kpi_id, date, entity, avg(rrp) AS value FROM prices GROUP BY ALL
     UNION ALL SELECT 'peak-price', date, entity, max(rrp) FROM prices GROUP BY ALL
@@ -35,96 +34,83 @@ OWN_OF_THE_MARKET = """
     UNION ALL SELECT 'price-volatility', date, entity, stddev_pop(rrp) FROM prices GROUP BY ALL
     UNION ALL SELECT 'completeness', date, unnest(['aemo.dispatch_region', 'aemo.dispatch_interconnector',
         'aemo.unit_scada', 'aemo.trading_price', 'aemo.rooftop_pv']), 100 FROM (SELECT DISTINCT date FROM prices)
-"""
-OWN_OF_LINKS = """
-    SELECT 'interconnector-utilisation' AS kpi_id, date, entity,
-           avg(100 * abs(flow) / bound) FILTER (bound > 0) AS value
+    UNION ALL SELECT 'interconnector-utilisation', date, entity, avg(100 * abs(mw_flow) / bound) FILTER (bound > 0)
     FROM (
-        SELECT (interval_end - INTERVAL 1 MICROSECOND + INTERVAL 10 HOUR)::DATE AS date, interconnector_id AS entity,
-               arg_max(mw_flow, intervention) AS flow,
-               arg_max(CASE WHEN mw_flow < 0 THEN -import_limit ELSE export_limit END, intervention) AS bound
-        FROM truth GROUP BY interval_end, interconnector_id
-    )
-    GROUP BY ALL
+        SELECT {INTERVAL_DAY} AS date, interconnector_id AS entity, mw_flow,
+               CASE WHEN mw_flow < 0 THEN -import_limit ELSE export_limit END AS bound
+        FROM interconnectors WHERE intervention = 0
+    ) GROUP BY ALL
 """
-OWN_OF_SITES = """
+"""Flows are the same in both runs of an interval with an intervention."""
+
+OWN_OF_BUILDINGS = f"""
     WITH means AS (
-        SELECT (r."timestamp" + INTERVAL 10 HOUR)::DATE AS date, site_name AS entity, point_name,
-               time_bucket(INTERVAL 5 MINUTE, r."timestamp") AS start, avg(value) AS mean
-        FROM ace.timeseries_all AS r GROUP BY ALL
+        SELECT {INSTANT_DAY} AS date, site_name AS entity, point_name,
+               time_bucket(INTERVAL 5 MINUTE, "timestamp") AS begin, avg(value) AS mean
+        FROM ace.timeseries_all GROUP BY ALL
     ),
     power AS (FROM means SEMI JOIN (SELECT site_name AS entity, unnest(power_points) AS point_name FROM sites)
         USING (entity, point_name)),
-    five_minutes AS (SELECT date, entity, start, sum(mean) AS kw FROM power GROUP BY ALL),
+    five_minutes AS (SELECT date, entity, begin, sum(mean) AS kw FROM power GROUP BY ALL),
     halves AS (
         SELECT date, entity, sum(mean) AS kw FROM (
-            SELECT date, entity, point_name, time_bucket(INTERVAL 30 MINUTE, start) AS half, avg(mean) AS mean
+            SELECT date, entity, point_name, time_bucket(INTERVAL 30 MINUTE, begin) AS half, avg(mean) AS mean
             FROM power GROUP BY ALL
         ) GROUP BY date, entity, half
     ),
     peaks AS (SELECT date, entity, max(kw) AS kw FROM halves GROUP BY ALL),
     air AS (
-        SELECT date, entity, (max(degrees) + min(degrees)) / 2 AS degrees FROM (
-            SELECT date, entity, mean AS degrees FROM means WHERE point_name = entity || '/weather/temp'
-            UNION ALL SELECT ("timestamp" + INTERVAL 10 HOUR)::DATE, site_name, temperature FROM ace.weather_raw
-        ) GROUP BY ALL
+        SELECT date, entity, begin AS instant, mean AS degrees FROM means WHERE point_name = entity || '/weather/temp'
+        UNION ALL SELECT {INSTANT_DAY}, site_name, "timestamp", temperature FROM ace.weather_raw
+    ),
+    felt AS (
+        SELECT date, entity, (max(degrees) + min(degrees)) / 2 AS degrees FROM air
+        GROUP BY ALL HAVING count(degrees) > 0
     )
     SELECT 'site-energy' AS kpi_id, date, entity, sum(kw) / 12 AS value FROM five_minutes GROUP BY ALL
     UNION ALL SELECT 'site-peak-demand', date, entity, kw FROM peaks
     UNION ALL SELECT 'site-load-factor', date, entity, 100 * avg(five_minutes.kw) / any_value(peaks.kw)
-        FROM five_minutes JOIN peaks USING (date, entity) GROUP BY ALL
+        FROM five_minutes JOIN peaks USING (date, entity) WHERE peaks.kw > 0 GROUP BY ALL
     UNION ALL SELECT 'energy-cost', date, entity, sum(kw / 12 * rrp / 1000)
         FROM five_minutes JOIN sites ON site_name = entity
-        JOIN truth ON truth.region_id = sites.region_id AND interval_end = start + INTERVAL 5 MINUTE
+        JOIN regions ON regions.region_id = sites.region_id AND interval_end = begin + INTERVAL 5 MINUTE
             AND intervention = 0
         GROUP BY ALL
-    UNION ALL SELECT 'heating-degree-days', date, entity, greatest(0, 18 - degrees) FROM air
-    UNION ALL SELECT 'cooling-degree-days', date, entity, greatest(0, degrees - 24) FROM air
+    UNION ALL SELECT 'heating-degree-days', date, entity, greatest(0, 18 - degrees) FROM felt
+    UNION ALL SELECT 'cooling-degree-days', date, entity, greatest(0, degrees - 24) FROM felt
+    UNION ALL SELECT 'completeness', "date", site_name, 100 * sum(least(number, expected)) / sum(expected)
+        FROM ({DAYS_OF_POINTS}) GROUP BY ALL HAVING sum(expected) > 0
+    UNION ALL SELECT 'completeness', date, entity || ' weather',
+        100 * count(DISTINCT epoch_us(instant) // 3600000000) / 24 FROM air GROUP BY ALL
 """
 DIFFERING = """
     WITH own AS ({own}),
     kept AS (
         SELECT kpi_id, date, entity, value FROM kpi.kpi_values
-        WHERE kpi_id IN (SELECT kpi_id FROM own) AND (kpi_id <> 'completeness' OR entity IN (SELECT entity FROM own))
+        WHERE kpi_id IN (SELECT kpi_id FROM own) AND (kpi_id <> 'completeness' OR starts_with(entity, 'aemo.') = {aemo})
     )
     SELECT kpi_id, date, entity, own.value, kept.value
     FROM own FULL JOIN kept USING (kpi_id, date, entity)
-    WHERE date IN (SELECT unnest($days::DATE[]))
-        AND (own.value IS NULL OR kept.value IS NULL
-             OR abs(own.value - kept.value) > 1e-6 * greatest(1, abs(own.value)))
+    WHERE date IN (SELECT unnest($days::DATE[])) AND own.value IS DISTINCT FROM kept.value
+        AND coalesce(abs(own.value - kept.value) > 1e-6 * greatest(1, abs(own.value)), true)
 """
 
 
 def market_kpis(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     """The market's KPIs of every day are those of the true prices and flows, and nothing of the market was missing."""
-    days = _days(truth)
-    wrong = _differing(connection, OWN_OF_THE_MARKET, days, truth=truth.regions.rows)
-    wrong += _differing(connection, OWN_OF_LINKS, days, truth=truth.interconnectors.rows)
-    return _told("KPI values of the market are those of the truth", days, wrong)
+    with given(connection, regions=truth.regions.rows, interconnectors=truth.interconnectors.rows):
+        return _compared(connection, truth, "the market are those of the truth", OWN_OF_THE_MARKET, aemo=True)
 
 
 def building_kpis(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     """The buildings' KPIs of every day are those of their readings, which are compared themselves, and true prices."""
-    days, sites = _days(truth), pa.Table.from_pylist(truth.sites)
-    wrong = _differing(connection, OWN_OF_SITES, days, truth=truth.regions.rows, sites=sites)
-    return _told("KPI values of the buildings are those of their readings", days, wrong)
+    tables = described(truth, truth.plan.kpi_days())
+    with given(connection, regions=truth.regions.rows, sites=pa.Table.from_pylist(truth.sites), **tables):
+        return _compared(connection, truth, "the buildings are those of their readings", OWN_OF_BUILDINGS, aemo=False)
 
 
-def _days(truth: Truth) -> list[str]:
-    return [str(day) for day in truth.plan.kpi_days()]
-
-
-def _differing(connection: "DuckDBPyConnection", own: str, days: list[str], **given: pa.Table) -> list[tuple[Any, ...]]:
-    """The values that are not those of ``own``, a query of the published file and the tables that are given."""
-    for name, rows in given.items():
-        connection.register(name, rows)
-    try:
-        return connection.execute(DIFFERING.format(own=own), {"days": days}).fetchall()
-    finally:
-        for name in given:
-            connection.unregister(name)
-
-
-def _told(name: str, days: list[str], wrong: list[tuple[Any, ...]]) -> Finding:
+def _compared(connection: "DuckDBPyConnection", truth: Truth, whose: str, own: str, *, aemo: bool) -> Finding:
+    days = [str(day) for day in truth.plan.kpi_days()]
+    wrong = connection.execute(DIFFERING.format(own=own, aemo=aemo), {"days": days}).fetchall()
     told = f"{len(wrong)} differ, such as {as_text(wrong[0])}" if wrong else f"of {len(days)} days"
-    return Finding(name, bool(days) and not wrong, told)
+    return Finding(f"KPI values of {whose}", bool(days) and not wrong, told)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from etl_assets.market_time import NEM_TIME
-from soak.findings import Finding, all_rows, as_text, one_value
+from soak.findings import Finding, all_rows, as_text, given, one_value
 from soak.truth import Truth
 
 if TYPE_CHECKING:
@@ -31,18 +31,13 @@ STALE_GAPS = """
 
 def gaps(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     """No gap is open, but where a point of a building had nothing to say."""
-    connection.register("truth", truth.readings.rows)
-    try:
-        wrong = all_rows(
-            connection,
-            "SELECT dataset, entity, gap_start FROM quality.gaps WHERE healed_at IS NULL AND dataset LIKE 'aemo%'",
-        )
+    wrong = all_rows(
+        connection,
+        "SELECT dataset, entity, gap_start FROM quality.gaps WHERE healed_at IS NULL AND dataset LIKE 'aemo%'",
+    )
+    with given(connection, truth=truth.readings.rows):
         wrong += all_rows(connection, STALE_GAPS)
-        healed, still = all_rows(connection, "SELECT count(healed_at), count(*) - count(healed_at) FROM quality.gaps")[
-            0
-        ]
-    finally:
-        connection.unregister("truth")
+    healed, still = all_rows(connection, "SELECT count(healed_at), count(*) - count(healed_at) FROM quality.gaps")[0]
     told = f"{len(wrong)} open, such as {as_text(wrong[0])}" if wrong else f"{healed:,} healed; {still:,} where silent"
     return Finding("no gap is open", not wrong, told)
 

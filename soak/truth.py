@@ -1,20 +1,22 @@
-"""What the tables must hold after a soak: from the simulator's own worlds, without the pipeline but for its calendar.
+"""What the tables must hold after a soak: from the simulator's own worlds.
 
-Each table comes as Arrow with its key, its values and ``required``: whether the row must be there, or only may. What
-was published within the last minutes may be missing; so may a reading that came later than anybody asked for it.
+Of the pipeline only its calendar is used, and which points are a building's demand (a setting of the demo). Each table
+comes as Arrow with its key, its values and ``required``: whether the row must be there, or only may. What was published
+within the last minutes may be missing; so may a reading that came later than anybody asked for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from etl_assets.demo import POWER_POINTS
-from etl_assets.market_time import DAY, NEM_TIME, day_start, days_between, interval_ends
+from etl_assets.demo import POWER_POINTS, TIME_ZONES
+from etl_assets.market_time import DAY, NEM_TIME, day_start, days_between, instant_day, interval_ends
+from etl_assets.simulator import ace_wire
 from etl_assets.simulator.ace_hours import hour_of
 from etl_assets.simulator.ace_samples import HOUR, microseconds
 from etl_assets.simulator.day import UNITS, Day
@@ -40,6 +42,10 @@ MONTHS_AT = timedelta(hours=6, minutes=15)
 REREAD_AT = timedelta(hours=10)
 """After midnight, NEM time: when the aggregated file, and the buildings' last day, are read."""
 
+POINT_FIELDS = (
+    "client", "point_type", "collect_enabled", "collect_interval", "kv_tags", "marker_tags", "bacnet_data",
+    "collect_config",
+)  # fmt: skip
 REGION_FIGURES = {
     "rrp": "rrp", "rop": "rrp", "total_demand": "demand", "available_generation": "available",
     "demand_and_nonsched_gen": "nonscheduled", "available_load": "available_load",
@@ -85,8 +91,13 @@ class Truth:
 
     @property
     def asked_until(self) -> datetime:
-        """Until when this folder's runs asked step by step: what only tells of the present is there as far as this."""
+        """Up to when this folder's runs asked at every step; what only tells of the present can be had no further."""
         return self.met_until or self.plan.end
+
+    @property
+    def watched_days(self) -> list[date]:
+        """The whole market days between the start and ``asked_until``."""
+        return list(days_between(self.days[0] + DAY, instant_day(self.asked_until) - DAY))
 
     @property
     def met(self) -> set[str]:
@@ -133,10 +144,26 @@ class Truth:
         """What the account and SITES say of each site, as the columns of ``ace.sites``; ``power_points`` as a list."""
         return [
             {
-                "site_name": name, "client": site.client, "latitude": site.latitude, "longitude": site.longitude,
-                "region_id": site.region, "power_points": self.world.layout(name).power_points(POWER_POINTS),
+                "site_name": name, "client": site.client, "nice_name": ace_wire.site(0, site)["nice_name"],
+                "latitude": site.latitude, "longitude": site.longitude, "archived": False,
+                "time_zone": TIME_ZONES[site.region], "region_id": site.region,
+                "power_points": self.world.layout(name).power_points(POWER_POINTS),
             }
             for name, site in self.world.sites.items()
+        ]  # fmt: skip
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """What the account says of each point, as the columns of ``ace.points``; JSON as what it stands for."""
+        return [
+            {
+                **{name: told[name] for name in POINT_FIELDS},
+                "site_name": site, "point_name": told["name"], "is_configured": told["collect_enabled"],
+                "is_listed": True,
+                **{name: datetime.fromisoformat(told[name]).replace(tzinfo=UTC) for name in ("created", "updated")},
+            }
+            for site in self.world.sites
+            for told in ace_wire.points(self.world.layout(site))
         ]  # fmt: skip
 
     def _market(self, table: str, entity: str, of_day: Callable[[date], dict[str, "pa.Array"]]) -> Expected:

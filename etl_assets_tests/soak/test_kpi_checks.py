@@ -1,6 +1,7 @@
-"""A KPI that failed, a day without its run, and a value that is not that of the true prices are found."""
+"""A KPI that failed, a day without its run, and a value that is not that of true prices or readings are found."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from statistics import fmean, pstdev
 
@@ -12,6 +13,7 @@ from etl_assets.simulator.ace_world import AceSite
 from etl_assets.simulator.network import INTERCONNECTOR_NAMES, REGION_NAMES
 from soak.kpi_checks import building_kpis, kpi_runs, market_kpis
 from soak.plan import Plan
+from soak.spells import Spell
 from soak.truth import Truth
 
 DAY = date(2025, 9, 30)
@@ -127,45 +129,68 @@ def test_the_use_of_an_interconnector_that_is_off_is_found(valued: duckdb.DuckDB
     assert found.seen.startswith("1 differ, such as interconnector-utilisation 2025-09-30 V-SA ")
 
 
-POWER = [f"demo-client/tower/10.0.0.1-100/analogInput/{number}" for number in (11, 12, 13)]
+@pytest.mark.parametrize("kpi", ["average-price", "peak-price", "interconnector-utilisation"])
+def test_the_pricing_run_of_an_interval_with_an_intervention_is_taken(
+    valued: duckdb.DuckDBPyConnection, plan: Plan, truth_of: Callable[..., Truth], kpi: str
+) -> None:
+    intervention = Spell("intervention", plan.start, None, {"intervals": interval_ends(DAY)[100:160]})
+
+    found = market_kpis(valued, truth_of(replace(plan, spells=(intervention,))))
+
+    assert f"{kpi} " not in found.seen
+    assert found.holds
+
+
+POWER = [f"demo-client/tower/10.0.0.1-100/analogInput/{number}" for number in range(11, 16)]
+"""The tower's power points, of which the first three are its demand."""
 
 
 @pytest.fixture
 def tower(plan: Plan, truth_of: Callable[..., Truth]) -> Truth:
-    """A site with five power points, of which the first three are its demand, and a weather feed."""
+    """A site with five power points and a weather feed."""
     return truth_of(plan, AceSite("tower", 30, plain=True))
 
 
-@pytest.fixture
-def metered(warehouse: duckdb.DuckDBPyConnection, tower: Truth) -> duckdb.DuckDBPyConnection:
-    """Two intervals of a few readings, 20 kW and 60 kW, and their KPIs; a temperature of 10 and one of 40."""
-    readings = [
-        (POWER[0], "20:00:10", 10.0), (POWER[0], "20:01:10", 20.0), (POWER[1], "20:00:10", 5.0),
-        (POWER[2], "20:31:10", 60.0), ("tower/weather/temp", "20:01:10", 10.0),
-        ("demo-client/tower/10.0.0.1-100/analogInput/14", "20:00:10", 1000.0),
-    ]  # fmt: skip
+def read(warehouse: duckdb.DuckDBPyConnection, *readings: tuple[str, str, float]) -> None:
+    """Readings of the tower: point, NEM time of the day, value."""
     rows = ", ".join(f"('{point}', TIMESTAMPTZ '{DAY} {time}+10', {value})" for point, time, value in readings)
     warehouse.execute(
         "CREATE TABLE ace.timeseries_all AS SELECT 'tower' AS site_name, p AS point_name, t AS \"timestamp\", "
         f"v AS value FROM (VALUES {rows}) AS r(p, t, v)"
     )
+
+
+@pytest.fixture
+def metered(warehouse: duckdb.DuckDBPyConnection, tower: Truth) -> duckdb.DuckDBPyConnection:
+    """Three intervals of 20, 60 and 30 kW, the latter in one half-hour, and their KPIs; air of 10 and of 40 degrees."""
+    read(
+        warehouse,
+        (POWER[0], "20:00:10", 10.0), (POWER[0], "20:01:10", 20.0), (POWER[1], "20:00:10", 5.0),
+        (POWER[2], "20:31:10", 60.0), (POWER[2], "20:36:10", 30.0), (POWER[3], "20:00:10", 1000.0),
+        ("tower/weather/temp", "20:01:10", 10.0),
+    )  # fmt: skip
     warehouse.execute(
         "INSERT INTO ace.weather_raw (site_name, \"timestamp\", temperature) VALUES ('tower', ?::TIMESTAMPTZ, 40)",
         [f"{DAY} 15:00:00+10"],
     )
-    prices = [
-        float(tower.market.region(datetime(2025, 9, 30, 20, minute, tzinfo=NEM_TIME), "NSW1").rrp) for minute in (5, 35)
-    ]
+    ends = [datetime(2025, 9, 30, 20, minute, tzinfo=NEM_TIME) for minute in (5, 35, 40)]
+    prices = [float(tower.market.region(end, "NSW1").rrp) for end in ends]
+    # Each minute that is begun and ended between a point's first reading and midnight owes one.
+    expected = 3 * 239 + 208 + 238
     values = {
-        "site-energy": (20 + 60) / 12,
-        "site-peak-demand": 60.0,
-        "site-load-factor": 100 * 40 / 60,
-        "energy-cost": (20 / 12 * prices[0] + 60 / 12 * prices[1]) / 1000,
+        "site-energy": (20 + 60 + 30) / 12,
+        "site-peak-demand": 45.0,
+        "site-load-factor": 100 * (110 / 3) / 45,
+        "energy-cost": sum(kw / 12 * price for kw, price in zip((20, 60, 30), prices, strict=True)) / 1000,
         "heating-degree-days": 0.0,
         "cooling-degree-days": 1.0,
+        "completeness": 100 * 7 / expected,
     }
     for kpi, value in values.items():
         store(warehouse, kpi, "tower", value)
+    store(warehouse, "completeness", "tower weather", 100 * 2 / 24)
+    # The market's own is looked at elsewhere.
+    store(warehouse, "completeness", "aemo.unit_scada", 12.5)
     return warehouse
 
 
@@ -179,16 +204,39 @@ def test_values_of_the_readings_hold(metered: duckdb.DuckDBPyConnection, tower: 
     "kpi",
     [
         "site-energy", "site-peak-demand", "site-load-factor", "energy-cost",
-        "heating-degree-days", "cooling-degree-days",
+        "heating-degree-days", "cooling-degree-days", "completeness",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("change", ["SET value = value + 0.01", "SET value = NULL", "SET entity = 'villa'"])
 def test_a_value_of_a_building_that_is_off_or_missing_is_found(
     metered: duckdb.DuckDBPyConnection, tower: Truth, kpi: str, change: str
 ) -> None:
-    metered.execute(f"UPDATE kpi.kpi_values {change} WHERE kpi_id = ?", [kpi])
+    metered.execute(f"UPDATE kpi.kpi_values {change} WHERE kpi_id = ? AND entity = 'tower'", [kpi])
 
     found = building_kpis(metered, tower)
 
     assert not found.holds
     assert f"such as {kpi} 2025-09-30 " in found.seen
+
+
+def test_an_hour_of_weather_that_was_missing_is_found(metered: duckdb.DuckDBPyConnection, tower: Truth) -> None:
+    metered.execute("UPDATE kpi.kpi_values SET value = value / 2 WHERE entity = 'tower weather'")
+
+    assert building_kpis(metered, tower).seen.startswith("1 differ, such as completeness 2025-09-30 tower weather ")
+
+
+def test_a_cold_day_has_heating_degree_days(warehouse: duckdb.DuckDBPyConnection, tower: Truth) -> None:
+    read(warehouse, ("tower/weather/temp", "02:00:10", 3.0), ("tower/weather/temp", "14:00:10", 14.0))
+    store(warehouse, "heating-degree-days", "tower", 18 - 8.5)
+    store(warehouse, "cooling-degree-days", "tower", 0.0)
+
+    found = building_kpis(warehouse, tower)
+
+    assert "degree-days" not in found.seen
+
+
+def test_what_a_building_cannot_have_may_be_null(metered: duckdb.DuckDBPyConnection, tower: Truth) -> None:
+    metered.execute("DELETE FROM ace.timeseries_all; DELETE FROM ace.weather_raw")
+    metered.execute("UPDATE kpi.kpi_values SET value = NULL WHERE NOT starts_with(entity, 'aemo.')")
+
+    assert building_kpis(metered, tower).holds
