@@ -22,7 +22,8 @@ TABLES = {f"{table.schema}/{table.name}": table for table in AEMO_TABLES}
 SITE_TABLES = {f"{table.schema}/{table.name}": table for table in (*ACE_TABLES, GAPS) if table is not SITES}
 """The list of sites itself comes with the points; it has no asset of its own."""
 SENSORS = [
-    "gap_sensor", "publish_sensor", "sites_sensor", "site_gap_sensor", "kpi_retry_sensor", "kpi_reports_sensor",
+    "gap_sensor", "recheck_sensor", "publish_sensor", "sites_sensor", "site_gap_sensor", "kpi_retry_sensor",
+    "kpi_reports_sensor",
 ]  # fmt: skip
 CHECKS = {spec.key: spec for definition in defs.resolve_asset_graph().assets_defs for spec in definition.check_specs}
 

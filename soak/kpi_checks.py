@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from etl_assets.market_time import market_day
 from soak.building_checks import DAYS_OF_POINTS, described
 from soak.findings import INSTANT_DAY, INTERVAL_DAY, Finding, all_rows, as_text, given
 from soak.truth import Truth
@@ -110,7 +111,8 @@ def building_kpis(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
 
 
 def _compared(connection: "DuckDBPyConnection", truth: Truth, whose: str, own: str, *, aemo: bool) -> Finding:
-    days = [str(day) for day in truth.plan.kpi_days()]
+    lost = {market_day(end) for end in truth.lost}
+    days = [str(day) for day in truth.plan.kpi_days() if day not in lost]
     wrong = connection.execute(DIFFERING.format(own=own, aemo=aemo), {"days": days}).fetchall()
     told = f"{len(wrong)} differ, such as {as_text(wrong[0])}" if wrong else f"of {len(days)} days"
     return Finding(f"KPI values of {whose}", bool(days) and not wrong, told)

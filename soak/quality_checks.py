@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from etl_assets.market_time import NEM_TIME
+from etl_assets.market_time import DISPATCH_INTERVAL, NEM_TIME
 from soak.findings import Finding, all_rows, as_text, given, one_value
 from soak.truth import Truth
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+OPEN_GAPS = """
+    SELECT dataset, entity, gap_start, missing_intervals FROM quality.gaps
+    WHERE healed_at IS NULL AND dataset LIKE 'aemo%'
+"""
 STALE_GAPS = """
     WITH open AS (
         SELECT entity, gap_start, gap_end, missing_intervals,
@@ -30,11 +34,12 @@ STALE_GAPS = """
 
 
 def gaps(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
-    """No gap is open, but where a point of a building had nothing to say."""
-    wrong = all_rows(
-        connection,
-        "SELECT dataset, entity, gap_start FROM quality.gaps WHERE healed_at IS NULL AND dataset LIKE 'aemo%'",
-    )
+    """No gap is open, but where a point of a building had nothing to say, or an interval cannot be had."""
+    wrong = [
+        gap[:3]
+        for gap in all_rows(connection, OPEN_GAPS)
+        if not truth.lost.issuperset(gap[2] + number * DISPATCH_INTERVAL for number in range(gap[3]))
+    ]
     with given(connection, truth=truth.readings.rows):
         wrong += all_rows(connection, STALE_GAPS)
     healed, still = all_rows(connection, "SELECT count(healed_at), count(*) - count(healed_at) FROM quality.gaps")[0]

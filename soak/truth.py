@@ -2,7 +2,8 @@
 
 Of the pipeline only its calendar is used, and which points are a building's demand (a setting of the demo). Each table
 comes as Arrow with its key, its values and ``required``: whether the row must be there, or only may. What was published
-within the last minutes may be missing; so may a reading that came later than anybody asked for it.
+within the last minutes may be missing; so may a reading that came later than anybody asked for it. Null is for rows
+that cannot be had as they were: they may be missing, or be a second-rate source's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from etl_assets.simulator.ace_samples import HOUR, microseconds
 from etl_assets.simulator.day import UNITS, Day
 from etl_assets.simulator.market import ROOFTOP_REGIONS, ROOFTOP_TYPES
 from etl_assets.simulator.network import FCAS_SERVICES, INTERCONNECTOR_NAMES, REGION_NAMES
+from etl_assets.simulator.site import DISPATCH_KEPT
 from etl_assets.simulator.units import units
 
 if TYPE_CHECKING:
@@ -93,6 +95,18 @@ class Truth:
     def asked_until(self) -> datetime:
         """Up to when this folder's runs asked at every step; what only tells of the present can be had no further."""
         return self.met_until or self.plan.end
+
+    @cached_property
+    def lost(self) -> frozenset[datetime]:
+        """Dispatch intervals that a restored folder cannot have: no more in CURRENT, and left out of archives."""
+        if self.met_until is None:
+            return frozenset()
+        left_out = {
+            end for spell in self.plan.spells if spell.name == "archive_missing_interval"
+            for end in spell.options["intervals"]
+        }  # fmt: skip
+        last_hour = self.met_until - timedelta(hours=1)
+        return frozenset(end for end in left_out if last_hour < end <= self.plan.end - DISPATCH_KEPT)
 
     @property
     def watched_days(self) -> list[date]:
@@ -178,7 +192,8 @@ class Truth:
 
     def _required(self, rows: pa.Table, fresh: timedelta) -> pa.Table:
         ends = rows["interval_end"].to_numpy().astype("datetime64[us]").astype(np.int64)
-        return rows.append_column("required", pa.array(ends <= microseconds(self.plan.end - fresh)))
+        is_lost = np.isin(ends, [microseconds(end) for end in self.lost])
+        return rows.append_column("required", pa.array(ends <= microseconds(self.plan.end - fresh), mask=is_lost))
 
     def _region_day(self, day: date) -> dict[str, pa.Array]:
         found = self.market.day(day)

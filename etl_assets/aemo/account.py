@@ -26,6 +26,8 @@ class Collection:
     errors: list[str] = field(default_factory=list)
     unfilled: list[str] = field(default_factory=list)
     """Why a second-rate source could not fill in; no error."""
+    unread: list[str] = field(default_factory=list)
+    """Why days that were to be read again could not be, or not as a whole: what was revised may have been missed."""
 
     @property
     def missing_before(self) -> int:

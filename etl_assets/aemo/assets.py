@@ -169,18 +169,30 @@ def _span(days: Sequence[date]) -> str:
 def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = True) -> None:
     """Fail the run where a source failed and overdue intervals are missing or partial for it; the message has both.
 
-    ``retry`` lets Dagster try the step again; a tick is not, since the next one asks for the same intervals.
+    And where days were to be read again and could not be: what was revised is not known then. ``retry`` lets Dagster
+    try the step again; a tick is not, since the next one asks for the same intervals.
     """
     errors = list(dict.fromkeys(error for result in results for error in result.errors))
+    unread = list(dict.fromkeys(reason for result in results for reason in result.unread))
     overdue = sum(len(status.lacking) for result in results for status in result.after)
     if errors and overdue:
-        more = f"; and {len(errors) - ERRORS_NAMED} more" if len(errors) > ERRORS_NAMED else ""
-        because = "; ".join(errors[:ERRORS_NAMED]) + more
         raise dg.Failure(
-            description=f"{what}: {overdue} intervals are missing or partial because: {because}",
+            description=f"{what}: {overdue} intervals are missing or partial because: {_first_few(errors)}",
             metadata={"intervals_missing_or_partial": overdue, "errors": dg.MetadataValue.json(errors)},
             allow_retries=retry,
         )
+    if unread:
+        raise dg.Failure(
+            description=f"{what}: could not be read again as a whole, so revisions may be missing, because: "
+            f"{_first_few(unread)}",
+            metadata={"errors": dg.MetadataValue.json(unread)},
+            allow_retries=retry,
+        )
+
+
+def _first_few(errors: Sequence[str]) -> str:
+    more = f"; and {len(errors) - ERRORS_NAMED} more" if len(errors) > ERRORS_NAMED else ""
+    return "; ".join(errors[:ERRORS_NAMED]) + more
 
 
 def _recorded(

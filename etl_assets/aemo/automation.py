@@ -17,6 +17,7 @@ from etl_assets.automation_specs import schedule, sensor
 from etl_assets.healing import (
     IN_PROGRESS,
     TICKS_AT_ONCE,
+    Attempts,
     dump_attempts,
     load_attempts,
     plan_healing,
@@ -25,9 +26,9 @@ from etl_assets.healing import (
 from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
-from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, market_day, utc_now
+from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, instant_day, market_day, utc_now
 from etl_assets.partitions import partition_tags
-from etl_assets.settings import settings
+from etl_assets.settings import Settings, settings
 
 LIVE_PRIORITY = {"dagster/priority": "10", LIVE_TAG: "true"}
 """Above backfills (0): a queued tick is the next to run."""
@@ -36,6 +37,11 @@ TICK_LOOKS_BACK = timedelta(hours=2)
 """The slowest feed (rooftop) is overdue two hours after an interval's end; a tick asks for every day in between."""
 
 HEAL_TAG = "etl_assets/heal"
+RECHECK_TAG = "etl_assets/recheck"
+"""The market day that a run reads again."""
+RECHECKED_AFTER = 2 * DAY
+MONTH_SETTLES = 3 * DAY
+"""For so long a month that has ended is asked for, too: its last day is in its file on the first of the next."""
 
 market_live = dg.define_asset_job(
     "market_live",
@@ -114,10 +120,18 @@ def market_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
 def market_recheck(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Daily at 01:30: reads the day before yesterday again, when its archive is out, to notice revisions."""
     moment = context.scheduled_execution_time
-    day = market_day(moment) - 2 * DAY
+    day = market_day(moment) - RECHECKED_AFTER
     if not _since_market_start(day, day):
         return dg.SkipReason(f"{day} is before MARKET_START, {settings().market_start}")
-    return dg.RunRequest(partition_key=str(day), run_config=collect_config(REPORT_ASSETS, moment, reread=True))
+    return _recheck_request(day, moment)
+
+
+def _recheck_request(day: date, moment: datetime, **tags: str) -> dg.RunRequest:
+    return dg.RunRequest(
+        partition_key=str(day),
+        run_config=collect_config(REPORT_ASSETS, moment, reread=True),
+        tags={RECHECK_TAG: str(day), **tags},
+    )
 
 
 @schedule(
@@ -126,10 +140,13 @@ def market_recheck(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     execution_timezone=NEM_ZONE_NAME,
 )
 def market_months_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Daily at 06:15: the aggregated file of yesterday's month, which grew at midnight."""
+    """Daily at 06:15: the aggregated file of yesterday's month, which grew at midnight.
+
+    In a month's first days that of the month before, too, if it still lacks something.
+    """
     moment = context.scheduled_execution_time
-    month = market_day(moment - DAY).replace(day=1)
-    return dg.RunRequest(partition_key=str(month), run_config=collect_config([price_and_demand], moment))
+    months = {market_day(moment - ago).replace(day=1) for ago in (DAY, MONTH_SETTLES)}
+    return dg.RunRequest(tags=day_tags(months), run_config=collect_config([price_and_demand], moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +212,56 @@ def _heal_request(day: Ailing, now: datetime) -> dg.RunRequest:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FailedRecheck:
+    """A market day that was to be read again, and was not."""
+
+    day: date
+
+    @property
+    def name(self) -> str:
+        """How the cursor and the run's tag call it."""
+        return str(self.day)
+
+
+def find_failed_rechecks(instance: dg.DagsterInstance, chosen: Settings, now: datetime) -> list[FailedRecheck]:
+    """The days whose recheck of the gap horizon (36 hours) was run, failed, and did not succeed since.
+
+    One that an operator cancelled is over.
+    """
+    first, last = (instant_day(moment) - RECHECKED_AFTER for moment in (now - chosen.gap_horizon, now))
+    found = []
+    for day in _since_market_start(first, last):
+        filters = dg.RunsFilter(job_name=market_heal.name, tags={RECHECK_TAG: str(day)})
+        statuses = {run.status for run in instance.get_runs(filters=filters)}
+        if statuses and not statuses & {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED}:
+            found.append(FailedRecheck(day))
+    return found
+
+
+@sensor(
+    job=market_heal,
+    minimum_interval_seconds=60,
+)
+def recheck_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
+    """Asks again for a day that `market_recheck` could not read: after 5, 15, then 60 minutes, for 36 hours.
+
+    The day may be complete, so no gap would have it asked for, and what was revised in it would go unnoticed.
+    """
+    now = utc_now()
+    failed = find_failed_rechecks(context.instance, lake.settings, now)
+    # The schedule's own run was the first attempt.
+    attempts = {**{day.name: Attempts(1, now) for day in failed}, **load_attempts(context.cursor)}
+    running = runs_healing(context.instance, market_heal.name, RECHECK_TAG)
+    asked, kept = plan_healing(failed, attempts, running, now)
+    if not asked:
+        context.update_cursor(dump_attempts(kept))
+        waiting = f"{len(failed)} days wait for their run or back-off" if failed else "every recheck succeeded"
+        return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
+    requests = [_recheck_request(day.day, now, **{"dagster/priority": "5"}) for day in asked]
+    return dg.SensorResult(run_requests=requests, cursor=dump_attempts(kept))
+
+
 MARKET_JOBS = [market_live, market_heal, market_months]
 MARKET_SCHEDULES = [market_tick, market_recheck, market_months_daily]
-MARKET_SENSORS = [gap_sensor]
+MARKET_SENSORS = [gap_sensor, recheck_sensor]

@@ -95,9 +95,21 @@ class _Collector:
             chosen = cheapest(ladder.offers(wanted, tried=tried), wanted)
             # Only when no file of the days themselves is left: those of neighbouring days.
             chosen = chosen or cheapest(ladder.offers(wanted, tried=tried, widened=True), wanted)
-            if not chosen or not self._take_all(chosen, tried):
+            goes_on = bool(chosen) and self._take_all(chosen, tried)
+            if self.job.reread and round_number == 0 and wanted:
+                self._note_unread(ladder)
+            if not goes_on:
                 break
         self.errors += ladder.errors
+
+    def _note_unread(self, ladder: Ladder) -> None:
+        """Record why days could not be read again: they may be complete, so that nobody else would ask for them."""
+        for result in self.results.values():
+            refused = [f"{file.source_file} was refused: {file.reason}" for file in result.refused]
+            spoilt = [f"{result.account.invalid} rows were quarantined"] if result.account.invalid else []
+            result.unread = [*self.errors, *ladder.errors, *refused, *spoilt]
+            if not result.unread and not result.files_read:
+                result.unread = ["NEMWeb lists no file of theirs that is there"]
 
     def _take_all(self, chosen: Sequence[Offer], tried: set[str]) -> bool:
         """Take offers batch by batch, and look what is missing then; false where the source refuses us."""

@@ -49,14 +49,14 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 @pytest.fixture
 def materialize(configured: World, instance: dg.DagsterInstance) -> Materialize:
     def materialize(
-        asset: dg.AssetsDefinition, partition: date = DAY, now: datetime = NOW, **options: Any
+        asset: dg.AssetsDefinition, partition: date = DAY, now: datetime = NOW, *, reread: bool = False, **options: Any
     ) -> dg.ExecuteInProcessResult:
         configured.server.set_time(now)
         return dg.materialize(
             [asset],
             instance=instance,
             partition_key=str(partition),
-            run_config=collect_config([asset], now),
+            run_config=collect_config([asset], now, reread=reread),
             resources={"lake": Lake(), "aemo": Aemo()},
             **options,
         )
@@ -259,6 +259,23 @@ def test_a_source_that_fails_fails_the_run_and_names_what_is_missing_and_where(
     assert f"{configured.server.url}/Reports/CURRENT/DispatchIS_Reports" in failure.description
     assert failure.metadata["intervals_missing_or_partial"].value == 2
     assert configured.query("SELECT count(*) FROM lake.quality.gaps WHERE healed_at IS NULL") == [(2,)]
+
+
+def test_a_complete_day_that_cannot_be_read_again_fails_its_run(
+    configured: World, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured.collect()
+    configured.server.faults.switch_on("empty_listing")
+    monkeypatch.setattr(assets, "FETCH_RETRIES", None)
+
+    result = materialize(report_assets(feeds.DISPATCH_IS), reread=True)
+
+    assert not result.success
+    [failure] = [e.step_failure_data.user_failure_data for e in result.all_events if e.is_step_failure]
+    assert failure.description == (
+        f"DispatchIS {DAY}: could not be read again as a whole, so revisions may be missing, because: "
+        "NEMWeb lists no file of theirs that is there"
+    )
 
 
 def test_a_failure_of_a_moment_is_overcome_by_the_steps_own_retry(

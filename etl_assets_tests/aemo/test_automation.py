@@ -1,6 +1,7 @@
 """Schedules work for their scheduled time; the sensor asks for what heals, and not too often."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,20 +10,23 @@ import pytest
 
 from etl_assets.aemo.automation import (
     HEAL_TAG,
+    RECHECK_TAG,
     Ailing,
     days_of_tick,
     find_ailing,
+    find_failed_rechecks,
     gap_sensor,
     market_heal,
     market_months_daily,
     market_recheck,
     market_tick,
+    recheck_sensor,
 )
 from etl_assets.aemo.feeds import DISPATCH_IS, REPORTS
 from etl_assets.lake.automation import publish_sensor
 from etl_assets.lake.publish import publish
 from etl_assets.lake.resource import Lake
-from etl_assets.market_time import NEM_TIME
+from etl_assets.market_time import NEM_TIME, use_clock
 from etl_assets.settings import settings as process_settings
 from etl_assets_tests.aemo.conftest import DAY, DUE, NOW, World
 
@@ -110,6 +114,7 @@ def test_the_recheck_reads_again_the_day_whose_archive_has_just_appeared() -> No
     request = requested(market_recheck, nem(1, 30))
 
     assert request.partition_key == "2026-11-20"
+    assert request.tags[RECHECK_TAG] == "2026-11-20"
     assert {op["config"]["reread"] for op in request.run_config["ops"].values()} == {True}
 
 
@@ -128,9 +133,16 @@ def test_on_the_first_two_days_there_is_nothing_to_recheck_before_the_market_sta
     assert found.skip_message == f"2021-09-30 is before MARKET_START, {first}"
 
 
-@pytest.mark.parametrize(("moment", "month"), [(nem(6, 15, 1), "2026-10-01"), (nem(6, 15, 2), "2026-11-01")])
-def test_the_aggregated_file_is_that_of_yesterdays_month(moment: datetime, month: str) -> None:
-    assert requested(market_months_daily, moment).partition_key == month
+@pytest.mark.parametrize(("day", "month"), [(1, "2026-10-01"), (4, "2026-11-01"), (30, "2026-11-01")])
+def test_the_aggregated_file_is_that_of_yesterdays_month(day: int, month: str) -> None:
+    assert requested(market_months_daily, nem(6, 15, day)).tags["dagster/partition"] == month
+
+
+@pytest.mark.parametrize("day", [2, 3])
+def test_a_month_that_has_just_ended_is_asked_for_once_more(day: int) -> None:
+    request = requested(market_months_daily, nem(6, 15, day))
+
+    assert [request.tags[name] for name in RANGE] == ["2026-10-01", "2026-11-01"]
 
 
 SICK = Ailing(DISPATCH_IS, DAY, 3)
@@ -223,6 +235,84 @@ def test_what_ails_is_counted_within_the_horizon(configured: World) -> None:
         found["DispatchIS|2026-11-20"]
         == (datetime(2026, 11, 21, tzinfo=NEM_TIME) - (NOW - short)) // timedelta(minutes=5) + 1
     )
+
+
+# --- rechecks that failed -------------------------------------------------------------------------------
+
+RECHECKED = date(2026, 11, 20)
+"""The day that the recheck of DAY, at 01:30, is for."""
+
+
+@pytest.fixture
+def noon(configured: World) -> Iterator[datetime]:
+    """DAY at noon, in the world that is configured."""
+    del configured
+    now = nem(12, 0)
+    use_clock(lambda: now)
+    yield now
+    use_clock()
+
+
+def recheck_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, day: date = RECHECKED) -> None:
+    instance.add_run(dg.DagsterRun(job_name=market_heal.name, tags={RECHECK_TAG: str(day)}, status=status))
+
+
+def asked_before(ago: timedelta, count: int, now: datetime) -> str:
+    return json.dumps({str(RECHECKED): {"count": count, "asked_at": (now - ago).isoformat()}})
+
+
+def test_a_recheck_that_failed_is_asked_for_again_after_a_while(instance: dg.DagsterInstance, noon: datetime) -> None:
+    recheck_run(instance, dg.DagsterRunStatus.FAILURE)
+
+    seen = evaluated(instance, recheck_sensor)
+    later = evaluated(instance, recheck_sensor, asked_before(timedelta(minutes=5), 1, noon))
+
+    assert (seen.run_requests, seen.skip_message) == ([], "1 days wait for their run or back-off in the last 36 hours")
+    assert json.loads(seen.cursor) == {"2026-11-20": {"count": 1, "asked_at": noon.isoformat()}}
+    [request] = later.run_requests
+    assert (request.partition_key, request.tags[RECHECK_TAG]) == ("2026-11-20", "2026-11-20")
+    assert {op["config"]["reread"] for op in request.run_config["ops"].values()} == {True}
+    assert {datetime.fromisoformat(text) for text in as_of(request)} == {noon}
+    assert json.loads(later.cursor)["2026-11-20"]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    "statuses",
+    [
+        [dg.DagsterRunStatus.SUCCESS],
+        [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
+        [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+        [],
+    ],
+)
+def test_a_day_that_was_read_again_or_never_asked_for_is_left_alone(
+    instance: dg.DagsterInstance, noon: datetime, statuses: list[dg.DagsterRunStatus]
+) -> None:
+    for status in statuses:
+        recheck_run(instance, status)
+
+    tick = evaluated(instance, recheck_sensor, asked_before(timedelta(days=1), 1, noon))
+
+    assert (tick.run_requests, tick.skip_message) == ([], "every recheck succeeded in the last 36 hours")
+    assert tick.cursor == "{}"
+
+
+def test_a_recheck_that_is_at_work_is_waited_for(instance: dg.DagsterInstance, noon: datetime) -> None:
+    recheck_run(instance, dg.DagsterRunStatus.FAILURE)
+    recheck_run(instance, dg.DagsterRunStatus.STARTED)
+
+    assert evaluated(instance, recheck_sensor, asked_before(timedelta(days=1), 1, noon)).run_requests == []
+
+
+@pytest.mark.parametrize(("day", "is_found"), [(18, False), (19, True), (20, True), (21, False)])
+def test_rechecks_are_looked_for_as_far_as_the_horizon(
+    instance: dg.DagsterInstance, noon: datetime, day: int, is_found: bool
+) -> None:
+    recheck_run(instance, dg.DagsterRunStatus.FAILURE, date(2026, 11, day))
+
+    found = find_failed_rechecks(instance, process_settings(), noon)
+
+    assert [failed.day.day for failed in found] == [day] * is_found
 
 
 # --- publishing -----------------------------------------------------------------------------------------

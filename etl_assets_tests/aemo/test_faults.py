@@ -298,6 +298,34 @@ def test_a_revised_price_replaces_the_former_which_is_kept(world: World, fault: 
     assert result.account.updated == 1
 
 
+UNREADABLE = {
+    "empty_listing": "NEMWeb lists no file of theirs that is there",
+    "rolled_off": "NEMWeb lists no file of theirs that is there",
+    "server_error": "answered 503",
+    "blocked": "403",
+    "corrupt_zip": "was refused: ",
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), UNREADABLE.items())
+def test_a_complete_day_that_cannot_be_read_again_is_told_of(world: World, fault: str, reason: str) -> None:
+    world.collect()
+    world.server.faults.switch_on(fault, "*/Reports/*" if CATALOGUE[fault].scope is not Scope.CONTENT else "")
+
+    results = world.collect(reread=True)
+
+    assert all(any(reason in text for text in result.unread) for result in results)
+    assert all(result.missing_after == 0 for result in results)
+    world.assert_truth()
+
+
+def test_a_day_that_was_read_again_has_nothing_to_tell(world: World) -> None:
+    world.collect()
+
+    assert [result.unread for result in world.collect(reread=True)] == [[], []]
+    assert [result.unread for result in world.collect()] == [[], []]
+
+
 @with_faults("reissued_row", "duplicate_file")
 def test_a_repeated_file_is_counted_as_unchanged(world: World, fault: str) -> None:
     world.server.faults.switch_on(fault, intervals=[DUE[-1]])

@@ -20,7 +20,7 @@ def table(connection: duckdb.DuckDBPyConnection, ends: list[datetime], prices: l
     connection.executemany("INSERT INTO aemo.price VALUES (?, 'SA1', ?)", list(zip(ends, prices, strict=True)))
 
 
-def expected(required: tuple[bool, ...] = (True, True, True)) -> Expected:
+def expected(required: tuple[bool | None, ...] = (True, True, True)) -> Expected:
     rows = pa.table(
         {
             "interval_end": pa.array(ENDS, pa.timestamp("us", "UTC")),
@@ -43,6 +43,15 @@ def test_a_row_that_need_not_be_there_may_be_missing(warehouse: duckdb.DuckDBPyC
 
     assert compare(warehouse, expected(required=(True, True, False))).holds
     assert compare(warehouse, expected()).seen.startswith("1 missing, such as 2025-09-30 00:15:00+00:00 SA1")
+
+
+def test_a_row_that_cannot_be_had_may_be_missing_or_of_a_second_rate_source(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    table(warehouse, ENDS[:2], [50.0, None])
+
+    assert compare(warehouse, expected(required=(True, None, None))).holds
+    assert not compare(warehouse, expected(required=(True, False, None))).holds
 
 
 def test_a_row_that_nobody_published_is_found(warehouse: duckdb.DuckDBPyConnection) -> None:

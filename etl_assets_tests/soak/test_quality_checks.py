@@ -47,6 +47,23 @@ def test_a_gap_of_the_market_that_is_open_is_found(warehouse: duckdb.DuckDBPyCon
     assert found.seen.startswith("1 open, such as aemo.dispatch_region SA1 ")
 
 
+def test_a_gap_of_what_a_restored_folder_cannot_have_may_be_open(
+    warehouse: duckdb.DuckDBPyConnection, plan: Plan, truth_of: Callable[[Plan], Truth]
+) -> None:
+    gap(warehouse, "aemo.dispatch_region", "*")
+    out = Spell("archive_missing_interval", FIRST, None, {"intervals": [FIRST + 5 * n * MINUTE for n in range(60)]})
+    fewer = replace(out, options={"intervals": out.options["intervals"][1:]})
+    later = replace(plan, end=plan.end + timedelta(days=4))
+
+    def found(spell: Spell, met_until: datetime | None) -> bool:
+        return gaps(warehouse, replace(truth_of(replace(later, spells=(spell,))), met_until=met_until)).holds
+
+    assert found(out, FIRST)
+    assert not found(fewer, FIRST)
+    assert not found(out, None)
+    assert not found(out, FIRST + 12 * HOUR)
+
+
 def test_a_gap_of_a_site_or_of_its_point_is_found_where_there_were_readings(
     warehouse: duckdb.DuckDBPyConnection, truth: Truth
 ) -> None:
