@@ -301,8 +301,8 @@ def test_a_revised_price_replaces_the_former_which_is_kept(world: World, fault: 
 UNREADABLE = {
     "empty_listing": "NEMWeb lists no file of theirs that is there",
     "rolled_off": "NEMWeb lists no file of theirs that is there",
-    "server_error": "answered 503",
-    "blocked": "403",
+    "server_error": "Status 503",
+    "blocked": "Status 403",
     "corrupt_zip": "was refused: ",
 }
 
