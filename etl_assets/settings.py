@@ -256,7 +256,7 @@ class Settings(BaseSettings):
     )
     state_database: str = Field("", description="SQLAlchemy address of the state database; empty is SQLite.")
 
-    gap_horizon: timedelta = Field(timedelta(hours=36), description="How far back the gap sensor looks.")
+    gap_horizon: timedelta = Field(timedelta(hours=36), description="How far back the gap and recheck sensors look.")
     run_retention: timedelta = Field(
         timedelta(days=14), description="Superseded Dagster runs older than this are removed."
     )

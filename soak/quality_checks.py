@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from etl_assets.market_time import DISPATCH_INTERVAL, NEM_TIME
 from soak.findings import Finding, all_rows, as_text, given, one_value
-from soak.truth import Truth
+from soak.truth import LOSING, Truth
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -38,7 +38,8 @@ def gaps(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     wrong = [
         gap[:3]
         for gap in all_rows(connection, OPEN_GAPS)
-        if not truth.lost.issuperset(gap[2] + number * DISPATCH_INTERVAL for number in range(gap[3]))
+        if gap[0] not in LOSING
+        or not truth.lost.issuperset(gap[2] + number * DISPATCH_INTERVAL for number in range(gap[3]))
     ]
     with given(connection, truth=truth.readings.rows):
         wrong += all_rows(connection, STALE_GAPS)

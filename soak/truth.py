@@ -44,6 +44,8 @@ MONTHS_AT = timedelta(hours=6, minutes=15)
 REREAD_AT = timedelta(hours=10)
 """After midnight, NEM time: when the aggregated file, and the buildings' last day, are read."""
 
+LOSING = ("aemo.dispatch_region", "aemo.dispatch_interconnector", "aemo.unit_scada")
+"""Tables whose files go to archives after two days: what those leave out is lost. Others are in CURRENT for 14."""
 POINT_FIELDS = (
     "client", "point_type", "collect_enabled", "collect_interval", "kv_tags", "marker_tags", "bacnet_data",
     "collect_config",
@@ -188,12 +190,15 @@ class Truth:
             if "intervention" in rows.column_names
             else ("interval_end", entity)
         )
-        return Expected(table, key, self._required(rows, FRESH))
+        return Expected(table, key, self._required(rows, FRESH, table))
 
-    def _required(self, rows: pa.Table, fresh: timedelta) -> pa.Table:
+    def _required(self, rows: pa.Table, fresh: timedelta, table: str = "") -> pa.Table:
         ends = rows["interval_end"].to_numpy().astype("datetime64[us]").astype(np.int64)
-        is_lost = np.isin(ends, [microseconds(end) for end in self.lost])
-        return rows.append_column("required", pa.array(ends <= microseconds(self.plan.end - fresh), mask=is_lost))
+        due = ends <= microseconds(self.plan.end - fresh)
+        is_lost = np.isin(ends, [microseconds(end) for end in self.lost if table in LOSING])
+        # A second-rate source fills in for the region's price and demand, and for nothing else.
+        is_filled = is_lost & (table == "aemo.dispatch_region")
+        return rows.append_column("required", pa.array(due & ~is_lost, mask=is_filled))
 
     def _region_day(self, day: date) -> dict[str, pa.Array]:
         found = self.market.day(day)

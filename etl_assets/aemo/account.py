@@ -26,8 +26,9 @@ class Collection:
     errors: list[str] = field(default_factory=list)
     unfilled: list[str] = field(default_factory=list)
     """Why a second-rate source could not fill in; no error."""
-    unread: list[str] = field(default_factory=list)
-    """Why days that were to be read again could not be, or not as a whole: what was revised may have been missed."""
+    intervals_unread: int = 0
+    """Intervals that are there, were to be read again and could not be: what was revised in them is not known."""
+    unread_because: list[str] = field(default_factory=list)
 
     @property
     def missing_before(self) -> int:

@@ -158,7 +158,7 @@ def sync_run(
         requests_by_status=stats.requests_by_status,
         retries=stats.retries,
         bytes_received=stats.bytes,
-        errors=tuple(result.errors),
+        errors=tuple(dict.fromkeys([*result.errors, *result.unread_because])),
     )
 
 
@@ -169,11 +169,11 @@ def _span(days: Sequence[date]) -> str:
 def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = True) -> None:
     """Fail the run where a source failed and overdue intervals are missing or partial for it; the message has both.
 
-    And where days were to be read again and could not be: what was revised is not known then. ``retry`` lets Dagster
-    try the step again; a tick is not, since the next one asks for the same intervals.
+    And where intervals were to be read again and could not be: what was revised in them is not known. ``retry`` lets
+    Dagster try the step again; a tick is not, since the next one asks for the same intervals.
     """
     errors = list(dict.fromkeys(error for result in results for error in result.errors))
-    unread = list(dict.fromkeys(reason for result in results for reason in result.unread))
+    unread = sum(result.intervals_unread for result in results)
     overdue = sum(len(status.lacking) for result in results for status in result.after)
     if errors and overdue:
         raise dg.Failure(
@@ -182,10 +182,11 @@ def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = T
             allow_retries=retry,
         )
     if unread:
+        because = list(dict.fromkeys(reason for result in results for reason in result.unread_because))
         raise dg.Failure(
-            description=f"{what}: could not be read again as a whole, so revisions may be missing, because: "
-            f"{_first_few(unread)}",
-            metadata={"errors": dg.MetadataValue.json(unread)},
+            description=f"{what}: {unread} intervals could not be read again, so revisions may be missing, because: "
+            f"{_first_few(because)}",
+            metadata={"intervals_unread": unread, "errors": dg.MetadataValue.json(because)},
             allow_retries=retry,
         )
 
@@ -287,8 +288,9 @@ def price_and_demand(
     context: dg.AssetExecutionContext, config: CollectConfig, lake: Lake, aemo: Aemo
 ) -> Iterator[dg.MaterializeResult[None]]:
     """A month of AEMO's aggregated price and demand."""
-    key, outcomes = asset_key(PRICE_AND_DEMAND), []
-    for month in partition_days(context.partition_keys):
+    key, outcomes, results = asset_key(PRICE_AND_DEMAND), [], []
+    months = partition_days(context.partition_keys)
+    for month in months:
         started = utc_now()
         with aemo.client() as http:
             result = collect_month(
@@ -296,13 +298,15 @@ def price_and_demand(
             )
             stats = http.stats.snapshot()
         record_sync_run(lake.settings, sync_run(context, result, f"{month:%Y-%m}", stats, started))
-        raise_if_failed([result], f"price and demand {month:%Y-%m}")
+        results.append(result)
         context.add_asset_metadata(
             asset_key=key,
             partition_key=f"{month}",
             metadata={**_month_metadata(lake, month), **account_metadata(result)},
         )
         outcomes.append(month_outcomes(lake.settings, month, config.moment()))
+    # A month that fails keeps no other from being brought in.
+    raise_if_failed(results, f"price and demand {', '.join(f'{month:%Y-%m}' for month in months)}")
     selected = {check.name for check in context.selected_asset_check_keys}
     reported = (
         summaries(key, selected, outcomes, "months") if is_range(context) else _single(key, selected, outcomes[0])

@@ -26,7 +26,16 @@ from etl_assets.healing import (
 from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.connection import read_lake
 from etl_assets.lake.resource import Lake
-from etl_assets.market_time import DAY, NEM_ZONE_NAME, ceil_interval, days_between, instant_day, market_day, utc_now
+from etl_assets.market_time import (
+    DAY,
+    NEM_ZONE_NAME,
+    ceil_interval,
+    day_start,
+    days_between,
+    instant_day,
+    market_day,
+    utc_now,
+)
 from etl_assets.partitions import partition_tags
 from etl_assets.settings import Settings, settings
 
@@ -40,6 +49,8 @@ HEAL_TAG = "etl_assets/heal"
 RECHECK_TAG = "etl_assets/recheck"
 """The market day that a run reads again."""
 RECHECKED_AFTER = 2 * DAY
+RECHECKED_AT = timedelta(hours=1, minutes=30)
+"""After midnight; archives of the day before yesterday appear at 01:01."""
 MONTH_SETTLES = 3 * DAY
 """For so long a month that has ended is asked for, too: its last day is in its file on the first of the next."""
 
@@ -54,13 +65,15 @@ market_heal = dg.define_asset_job(
     "market_heal",
     selection=dg.AssetSelection.assets(*REPORT_ASSETS, warehouse_file),
     executor_def=dg.in_process_executor,
-    description="Makes a market day complete and publishes it. Requested by `gap_sensor` for days with gaps.",
+    description="Makes a market day complete and publishes it. Requested by `gap_sensor` for days with gaps, and daily "
+    "by `market_recheck` to read a day again.",
 )
 market_months = dg.define_asset_job(
     "market_months",
     selection=dg.AssetSelection.assets(price_and_demand),
     executor_def=dg.in_process_executor,
-    description="Brings in the open month's aggregated price and demand. Requested daily.",
+    description="Brings in the open month's aggregated price and demand, and in a month's first days that of the month "
+    "before. Requested daily.",
 )
 
 
@@ -225,16 +238,17 @@ class FailedRecheck:
 
 
 def find_failed_rechecks(instance: dg.DagsterInstance, chosen: Settings, now: datetime) -> list[FailedRecheck]:
-    """The days whose recheck of the gap horizon (36 hours) was run, failed, and did not succeed since.
+    """The days whose recheck was asked for within the gap horizon (36 hours), and has not succeeded.
 
-    One that an operator cancelled is over.
+    One of which an operator cancelled a run is over.
     """
-    first, last = (instant_day(moment) - RECHECKED_AFTER for moment in (now - chosen.gap_horizon, now))
+    since = now - chosen.gap_horizon
     found = []
-    for day in _since_market_start(first, last):
+    for day in _since_market_start(instant_day(since) - RECHECKED_AFTER, instant_day(now) - RECHECKED_AFTER):
         filters = dg.RunsFilter(job_name=market_heal.name, tags={RECHECK_TAG: str(day)})
         statuses = {run.status for run in instance.get_runs(filters=filters)}
-        if statuses and not statuses & {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED}:
+        is_recent = day_start(day) + RECHECKED_AFTER + RECHECKED_AT > since
+        if is_recent and statuses and not statuses & {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED}:
             found.append(FailedRecheck(day))
     return found
 
@@ -246,7 +260,7 @@ def find_failed_rechecks(instance: dg.DagsterInstance, chosen: Settings, now: da
 def recheck_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult | dg.SkipReason:
     """Asks again for a day that `market_recheck` could not read: after 5, 15, then 60 minutes, for 36 hours.
 
-    The day may be complete, so no gap would have it asked for, and what was revised in it would go unnoticed.
+    A complete day has no gap to have it asked for, and what was revised in it would go unnoticed.
     """
     now = utc_now()
     failed = find_failed_rechecks(context.instance, lake.settings, now)
@@ -256,7 +270,8 @@ def recheck_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Sensor
     asked, kept = plan_healing(failed, attempts, running, now)
     if not asked:
         context.update_cursor(dump_attempts(kept))
-        waiting = f"{len(failed)} days wait for their run or back-off" if failed else "every recheck succeeded"
+        days = ", ".join(day.name for day in failed)
+        waiting = f"rechecks of {days} wait for their run or back-off" if failed else "no recheck failed"
         return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
     requests = [_recheck_request(day.day, now, **{"dagster/priority": "5"}) for day in asked]
     return dg.SensorResult(run_requests=requests, cursor=dump_attempts(kept))

@@ -22,7 +22,7 @@ from etl_assets.aemo.members import Member, members
 from etl_assets.aemo.mms import read_mms
 from etl_assets.aemo.nemweb import NemWeb, RemoteFile
 from etl_assets.aemo.price_and_demand import fetch_month, read_price_and_demand
-from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, within
+from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, whole_intervals, within
 from etl_assets.http import Blocked, HttpClient, NotThere, SourceError
 from etl_assets.lake.account import Account
 from etl_assets.lake.connection import read_lake, write_lake
@@ -63,10 +63,17 @@ class _Collector:
         before = self._statuses()
         self.results = {f.name: Collection(f, Account(f.name), before[f.name], before[f.name]) for f in job.feeds}
         self.errors: list[str] = []
+        self.gone: list[str] = []
+        """Files that were listed and not there."""
+        self.offered: set[datetime] = set()
+        """Intervals that a file should have held which was taken; those of neighbouring days hold what they hold."""
+        self.read: dict[str, set[datetime]] = {f.name: set() for f in job.feeds}
+        """Intervals of which this collection got a whole row of every entity."""
 
     def run(self) -> list[Collection]:
         self._climb()
         self._fill()
+        self._note_unread()
         self._settle()
         for result in self.results.values():
             result.errors += self.errors
@@ -82,34 +89,46 @@ class _Collector:
             self.results[name].after = statuses
 
     def _wanted(self) -> set[datetime]:
-        return {end for result in self.results.values() for status in result.after for end in status.wanted}
+        missing = {end for result in self.results.values() for status in result.after for end in status.wanted}
+        return missing.union(*(self._to_be_read(f) for f in self.job.feeds))
+
+    def _to_be_read(self, f: Feed) -> set[datetime]:
+        """The due intervals that are to be read again and have not been."""
+        if not self.job.reread:
+            return set()
+        return {end for day in self.job.days for end in f.due(day, self.job.now)} - self.read[f.name]
 
     def _climb(self) -> None:
         """Fetch from the rungs of the ladder until nothing is missing or nothing more is offered."""
         ladder = Ladder(self.nemweb, self.job.report, self.job.feeds, self.job.now)
         tried: set[str] = set()
-        for round_number in range(MAX_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             wanted = self._wanted()
-            if self.job.reread and round_number == 0:
-                wanted = {end for f in self.job.feeds for day in self.job.days for end in f.due(day, self.job.now)}
             chosen = cheapest(ladder.offers(wanted, tried=tried), wanted)
+            self.offered |= {end for offer in chosen for end in offer.covers}
             # Only when no file of the days themselves is left: those of neighbouring days.
             chosen = chosen or cheapest(ladder.offers(wanted, tried=tried, widened=True), wanted)
-            goes_on = bool(chosen) and self._take_all(chosen, tried)
-            if self.job.reread and round_number == 0 and wanted:
-                self._note_unread(ladder)
-            if not goes_on:
+            if not chosen or not self._take_all(chosen, tried):
                 break
         self.errors += ladder.errors
 
-    def _note_unread(self, ladder: Ladder) -> None:
-        """Record why days could not be read again: they may be complete, so that nobody else would ask for them."""
-        for result in self.results.values():
-            refused = [f"{file.source_file} was refused: {file.reason}" for file in result.refused]
-            spoilt = [f"{result.account.invalid} rows were quarantined"] if result.account.invalid else []
-            result.unread = [*self.errors, *ladder.errors, *refused, *spoilt]
-            if not result.unread and not result.files_read:
-                result.unread = ["NEMWeb lists no file of theirs that is there"]
+    def _note_unread(self) -> None:
+        """Record what could not be read again. It is there, so that no gap would have anybody ask for it.
+
+        An interval that a file should have held and did not is no more to be had, and no failure.
+        """
+        for f in self.job.feeds:
+            result = self.results[f.name]
+            unread = self._to_be_read(f) - {end for status in result.after for end in status.wanted}
+            reasons = [*self.errors, *(f"{file.source_file} was refused: {file.reason}" for file in result.refused)]
+            counts = {
+                "rows are in quarantine": result.account.invalid,
+                "files are listed and not there": len(self.gone),
+                "intervals are in no file that NEMWeb lists": len(unread - self.offered),
+            }
+            reasons += [f"{count} {what}" for what, count in counts.items() if count]
+            if unread and reasons:
+                result.intervals_unread, result.unread_because = len(unread), reasons
 
     def _take_all(self, chosen: Sequence[Offer], tried: set[str]) -> bool:
         """Take offers batch by batch, and look what is missing then; false where the source refuses us."""
@@ -128,6 +147,9 @@ class _Collector:
         reading = read_mms(found, tables, footer=self.settings.mms_footer)
         rows = {f.name: rows_of(f, reading, batch[0].source) for f in self.job.feeds}
         self._store(rows, quarantined(self.job.feeds, reading.invalid, reading.refused), batch[0].source)
+        if self.job.reread:
+            for f in self.job.feeds:
+                self.read[f.name] |= whole_intervals(f, rows[f.name])
         for result in self.results.values():
             result.files_read += reading.files
             result.refused += reading.refused
@@ -147,6 +169,7 @@ class _Collector:
             try:
                 return self.nemweb.read(file)
             except NotThere:
+                self.gone.append(file.name)
                 return None
             except Blocked:
                 refused.set()

@@ -264,7 +264,7 @@ def test_a_source_that_fails_fails_the_run_and_names_what_is_missing_and_where(
 def test_a_complete_day_that_cannot_be_read_again_fails_its_run(
     configured: World, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configured.collect()
+    configured.collect(DAY, now=NOW)
     configured.server.faults.switch_on("empty_listing")
     monkeypatch.setattr(assets, "FETCH_RETRIES", None)
 
@@ -273,8 +273,8 @@ def test_a_complete_day_that_cannot_be_read_again_fails_its_run(
     assert not result.success
     [failure] = [e.step_failure_data.user_failure_data for e in result.all_events if e.is_step_failure]
     assert failure.description == (
-        f"DispatchIS {DAY}: could not be read again as a whole, so revisions may be missing, because: "
-        "NEMWeb lists no file of theirs that is there"
+        f"DispatchIS {DAY}: {2 * len(DUE)} intervals could not be read again, so revisions may be missing, because: "
+        f"{len(DUE)} intervals are in no file that NEMWeb lists"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from etl_assets.aemo.account import Collection
 from etl_assets.aemo.completeness import State
-from etl_assets.market_time import NEM_TIME
+from etl_assets.market_time import NEM_TIME, interval_ends
 from etl_assets.simulator.faults import CATALOGUE, Scope
 from etl_assets_tests.aemo.conftest import DAY, DUE, NOW, World
 
@@ -299,8 +299,8 @@ def test_a_revised_price_replaces_the_former_which_is_kept(world: World, fault: 
 
 
 UNREADABLE = {
-    "empty_listing": "NEMWeb lists no file of theirs that is there",
-    "rolled_off": "NEMWeb lists no file of theirs that is there",
+    "empty_listing": f"{len(DUE)} intervals are in no file that NEMWeb lists",
+    "rolled_off": f"{len(DUE)} files are listed and not there",
     "server_error": "Status 503",
     "blocked": "Status 403",
     "corrupt_zip": "was refused: ",
@@ -314,7 +314,8 @@ def test_a_complete_day_that_cannot_be_read_again_is_told_of(world: World, fault
 
     results = world.collect(reread=True)
 
-    assert all(any(reason in text for text in result.unread) for result in results)
+    assert [result.intervals_unread for result in results] == [len(DUE)] * 2
+    assert all(any(reason in text for text in result.unread_because) for result in results)
     assert all(result.missing_after == 0 for result in results)
     world.assert_truth()
 
@@ -322,8 +323,67 @@ def test_a_complete_day_that_cannot_be_read_again_is_told_of(world: World, fault
 def test_a_day_that_was_read_again_has_nothing_to_tell(world: World) -> None:
     world.collect()
 
-    assert [result.unread for result in world.collect(reread=True)] == [[], []]
-    assert [result.unread for result in world.collect()] == [[], []]
+    assert [result.intervals_unread for result in world.collect(reread=True)] == [0, 0]
+    assert [result.intervals_unread for result in world.collect()] == [0, 0]
+
+
+ARCHIVED = DAY - timedelta(days=2)
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=NEM_TIME)
+EARLY = interval_ends(ARCHIVED)[3]
+"""Out of CURRENT when its day is read again: that keeps two days."""
+RECHECKED = datetime(2026, 11, 22, 1, 31, tzinfo=NEM_TIME)
+
+
+def reread(world: World, *faults: tuple[str, str, list[datetime]]) -> Collection:
+    """The recheck of a day that is complete, under faults; the revision of noon's price in SA1 is out."""
+    world.server.faults.switch_on("revised_row", intervals=[NOON], region="SA1")
+    world.collect(ARCHIVED, now=RECHECKED)
+    world.execute("UPDATE lake.aemo.dispatch_region SET rrp = 1.5 WHERE region_id = 'SA1' AND interval_end = ?", NOON)
+    for name, path, intervals in faults:
+        world.server.faults.switch_on(name, path, intervals=intervals)
+    return region_of(world.collect(ARCHIVED, now=RECHECKED, reread=True))
+
+
+def test_an_archive_is_enough_to_read_a_day_again(world: World) -> None:
+    result = reread(world, ("server_error", "*/CURRENT/*", []))
+
+    assert result.intervals_unread == 0
+    assert world.prices()[NOON, "SA1"] == world.market.revised_rrp(NOON, "SA1")
+
+
+AT_NOON = ("cut_file", "", [NOON])
+
+
+@pytest.mark.parametrize(
+    ("fault", "unread"),
+    [
+        # CURRENT's files begin at 01:35 of the day.
+        (("server_error", "*/ARCHIVE/*", []), 18),
+        # One of its members is spoilt.
+        (("corrupt_zip", "*/ARCHIVE/*.zip", []), 0),
+        # A file that is cut is cut in both.
+        (AT_NOON, 1),
+    ],
+)
+def test_what_an_archive_does_not_give_is_read_again_from_elsewhere(
+    world: World, fault: tuple[str, str, list[datetime]], unread: int
+) -> None:
+    result = reread(world, fault)
+
+    assert result.intervals_unread == unread
+    assert (world.prices()[NOON, "SA1"] == world.market.revised_rrp(NOON, "SA1")) is (fault is not AT_NOON)
+
+
+def test_an_interval_that_an_archive_left_out_is_no_failure(world: World) -> None:
+    assert reread(world, ("archive_missing_interval", "", [EARLY])).intervals_unread == 0
+
+
+def test_an_archive_that_is_not_out_yet_leaves_what_is_in_no_other_file(world: World) -> None:
+    world.collect(ARCHIVED, now=RECHECKED)
+
+    result = region_of(world.collect(ARCHIVED, now=RECHECKED - timedelta(minutes=31), reread=True))
+
+    assert result.unread_because == ["12 intervals are in no file that NEMWeb lists"]
 
 
 @with_faults("reissued_row", "duplicate_file")

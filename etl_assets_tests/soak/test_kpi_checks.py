@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from statistics import fmean, pstdev
 
 import duckdb
@@ -18,6 +18,7 @@ from soak.truth import Truth
 
 DAY = date(2025, 9, 30)
 """The one that the daily run of the short plan is for."""
+SPAN = (datetime(2025, 9, 30, 23, 0, tzinfo=NEM_TIME), None)
 REPORTS = ("dispatch_region", "dispatch_interconnector", "unit_scada", "trading_price", "rooftop_pv")
 
 
@@ -139,6 +140,19 @@ def test_the_pricing_run_of_an_interval_with_an_intervention_is_taken(
 
     assert f"{kpi} " not in found.seen
     assert found.holds
+
+
+def test_a_day_of_which_a_restored_folder_cannot_have_an_interval_is_not_compared(
+    valued: duckdb.DuckDBPyConnection, plan: Plan, truth_of: Callable[..., Truth]
+) -> None:
+    valued.execute("UPDATE kpi.kpi_values SET value = value + 1")
+    ends = {"intervals": interval_ends(DAY)[-6:]}
+    longer = replace(plan, end=plan.end + timedelta(days=3))
+    lost = replace(truth_of(longer), plan=replace(longer, spells=(Spell("archive_missing_interval", *SPAN, ends),)))
+
+    assert not market_kpis(valued, lost).holds
+    found = market_kpis(valued, replace(lost, met_until=plan.start))
+    assert "2025-09-30" not in found.seen
 
 
 POWER = [f"demo-client/tower/10.0.0.1-100/analogInput/{number}" for number in range(11, 16)]

@@ -62,6 +62,8 @@ def test_a_gap_of_what_a_restored_folder_cannot_have_may_be_open(
     assert not found(fewer, FIRST)
     assert not found(out, None)
     assert not found(out, FIRST + 12 * HOUR)
+    warehouse.execute("UPDATE quality.gaps SET dataset = 'aemo.trading_price'")
+    assert not found(out, FIRST)
 
 
 def test_a_gap_of_a_site_or_of_its_point_is_found_where_there_were_readings(
