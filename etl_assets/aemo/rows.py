@@ -76,7 +76,12 @@ def within(rows: pa.Table, table: Table, days: Collection[date]) -> pa.Table:
 
 
 def whole_intervals(feed: Feed, rows: pa.Table) -> set[datetime]:
-    """The intervals of which every expected entity has a complete row; any row, where entities are not known."""
+    """The intervals of which every expected entity has a complete row; any row, where entities are not known.
+
+    Of an interval with an intervention the pricing run counts, as it does for completeness.
+    """
+    if "intervention" in rows.column_names:
+        rows = rows.filter(pc.equal(rows["intervention"], 0))
     for name in feed.table.complete_when:
         rows = rows.filter(pc.is_valid(rows[name]))
     if not feed.entities:
