@@ -4,7 +4,7 @@ Shared by the sensors of all sources; what ails is theirs to find.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -68,6 +68,13 @@ def plan_healing(
     return asked, kept
 
 
+def with_first_attempt(
+    attempts: Mapping[str, Attempts], ailing: Iterable[Ailing], now: datetime
+) -> dict[str, Attempts]:
+    """Attempts of a sensor whose own requests are not the first: what is new to it has failed once, and waits."""
+    return {**{day.name: Attempts(1, now) for day in ailing}, **attempts}
+
+
 def runs_healing(instance: dg.DagsterInstance, job_name: str, tag: str) -> frozenset[str]:
     """What the unfinished runs of a healing job heal, by the tag that names it."""
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS, job_name=job_name))
@@ -85,3 +92,18 @@ def load_attempts(cursor: str | None) -> dict[str, Attempts]:
 def dump_attempts(attempts: Mapping[str, Attempts]) -> str:
     """Attempts as a sensor's cursor."""
     return json.dumps({name: {"count": a.count, "asked_at": a.asked_at.isoformat()} for name, a in attempts.items()})
+
+
+def asked_or_skipped(
+    context: dg.SensorEvaluationContext,
+    requests: Sequence[dg.RunRequest],
+    kept: Mapping[str, Attempts],
+    *,
+    waiting: str,
+    horizon: timedelta,
+) -> dg.SensorResult | dg.SkipReason:
+    """What a healing sensor answers: its requests, or for what it waits; either way it remembers the attempts."""
+    if requests:
+        return dg.SensorResult(run_requests=requests, cursor=dump_attempts(kept))
+    context.update_cursor(dump_attempts(kept))
+    return dg.SkipReason(f"{waiting} in the last {horizon.total_seconds() / 3600:g} hours")

@@ -15,7 +15,7 @@ from etl_assets.automation_specs import schedule, sensor
 from etl_assets.healing import (
     IN_PROGRESS,
     TICKS_AT_ONCE,
-    dump_attempts,
+    asked_or_skipped,
     load_attempts,
     plan_healing,
     runs_healing,
@@ -239,11 +239,9 @@ def site_gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Senso
     if syncing:
         # What was passed over because a tick is at work is not whole for that: its back-off goes on.
         kept = {**attempts, **kept}
-    if not asked:
-        context.update_cursor(dump_attempts(kept))
-        waiting = f"{len(ailing)} site days wait for their run or back-off" if ailing else "every hour is complete"
-        return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
-    return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=dump_attempts(kept))
+    requests = [_heal_request(day, now) for day in asked]
+    waiting = f"{len(ailing)} site days wait for their run or back-off" if ailing else "every hour is complete"
+    return asked_or_skipped(context, requests, kept, waiting=waiting, horizon=lake.settings.gap_horizon)
 
 
 def _is_syncing(instance: dg.DagsterInstance, now: datetime) -> bool:

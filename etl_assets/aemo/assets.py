@@ -173,27 +173,24 @@ def raise_if_failed(results: Sequence[Collection], what: str, *, retry: bool = T
     Dagster try the step again; a tick is not, since the next one asks for the same intervals.
     """
     errors = list(dict.fromkeys(error for result in results for error in result.errors))
-    unread = sum(result.intervals_unread for result in results)
     overdue = sum(len(status.lacking) for result in results for status in result.after)
     if errors and overdue:
-        raise dg.Failure(
-            description=f"{what}: {overdue} intervals are missing or partial because: {_first_few(errors)}",
-            metadata={"intervals_missing_or_partial": overdue, "errors": dg.MetadataValue.json(errors)},
-            allow_retries=retry,
-        )
-    if unread:
+        said = f"{what}: {overdue} intervals are missing or partial"
+        raise _failure(said, errors, retry=retry, intervals_missing_or_partial=overdue)
+    if unread := sum(result.intervals_unread for result in results):
         because = list(dict.fromkeys(reason for result in results for reason in result.unread_because))
-        raise dg.Failure(
-            description=f"{what}: {unread} intervals could not be read again, so revisions may be missing, because: "
-            f"{_first_few(because)}",
-            metadata={"intervals_unread": unread, "errors": dg.MetadataValue.json(because)},
-            allow_retries=retry,
-        )
+        said = f"{what}: {unread} intervals could not be read again, so revisions may be missing,"
+        raise _failure(said, because, retry=retry, intervals_unread=unread)
 
 
-def _first_few(errors: Sequence[str]) -> str:
+def _failure(said: str, errors: Sequence[str], *, retry: bool, **counts: int) -> dg.Failure:
+    """A failure that names the first few of its reasons; all of them are in its metadata."""
     more = f"; and {len(errors) - ERRORS_NAMED} more" if len(errors) > ERRORS_NAMED else ""
-    return "; ".join(errors[:ERRORS_NAMED]) + more
+    return dg.Failure(
+        description=f"{said} because: {'; '.join(errors[:ERRORS_NAMED])}{more}",
+        metadata={**counts, "errors": dg.MetadataValue.json(errors)},
+        allow_retries=retry,
+    )
 
 
 def _recorded(

@@ -17,11 +17,11 @@ from etl_assets.automation_specs import schedule, sensor
 from etl_assets.healing import (
     IN_PROGRESS,
     TICKS_AT_ONCE,
-    Attempts,
-    dump_attempts,
+    asked_or_skipped,
     load_attempts,
     plan_healing,
     runs_healing,
+    with_first_attempt,
 )
 from etl_assets.lake.assets import warehouse_file
 from etl_assets.lake.connection import read_lake
@@ -207,11 +207,9 @@ def gap_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResu
     attempts = load_attempts(context.cursor)
     ailing = find_ailing(lake, now)
     asked, kept = plan_healing(ailing, attempts, runs_healing(context.instance, market_heal.name, HEAL_TAG), now)
-    if not asked:
-        context.update_cursor(dump_attempts(kept))
-        waiting = f"{len(ailing)} days with gaps wait for their run or back-off" if ailing else "no gap"
-        return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
-    return dg.SensorResult(run_requests=[_heal_request(day, now) for day in asked], cursor=dump_attempts(kept))
+    requests = [_heal_request(day, now) for day in asked]
+    waiting = f"{len(ailing)} days with gaps wait for their run or back-off" if ailing else "no gap"
+    return asked_or_skipped(context, requests, kept, waiting=waiting, horizon=lake.settings.gap_horizon)
 
 
 def _heal_request(day: Ailing, now: datetime) -> dg.RunRequest:
@@ -243,14 +241,15 @@ def find_failed_rechecks(instance: dg.DagsterInstance, chosen: Settings, now: da
     One of which an operator cancelled a run is over.
     """
     since = now - chosen.gap_horizon
-    found = []
-    for day in _since_market_start(instant_day(since) - RECHECKED_AFTER, instant_day(now) - RECHECKED_AFTER):
-        filters = dg.RunsFilter(job_name=market_heal.name, tags={RECHECK_TAG: str(day)})
-        statuses = {run.status for run in instance.get_runs(filters=filters)}
-        is_recent = day_start(day) + RECHECKED_AFTER + RECHECKED_AT > since
-        if is_recent and statuses and not statuses & {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED}:
-            found.append(FailedRecheck(day))
-    return found
+    days = _since_market_start(instant_day(since) - RECHECKED_AFTER, instant_day(now) - RECHECKED_AFTER)
+    recent = [day for day in days if day_start(day) + RECHECKED_AFTER + RECHECKED_AT > since]
+    return [FailedRecheck(day) for day in recent if _is_left_failed(instance, day)]
+
+
+def _is_left_failed(instance: dg.DagsterInstance, day: date) -> bool:
+    filters = dg.RunsFilter(job_name=market_heal.name, tags={RECHECK_TAG: str(day)})
+    statuses = {run.status for run in instance.get_runs(filters=filters)}
+    return bool(statuses) and not statuses & {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED}
 
 
 @sensor(
@@ -265,16 +264,13 @@ def recheck_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Sensor
     now = utc_now()
     failed = find_failed_rechecks(context.instance, lake.settings, now)
     # The schedule's own run was the first attempt.
-    attempts = {**{day.name: Attempts(1, now) for day in failed}, **load_attempts(context.cursor)}
+    attempts = with_first_attempt(load_attempts(context.cursor), failed, now)
     running = runs_healing(context.instance, market_heal.name, RECHECK_TAG)
     asked, kept = plan_healing(failed, attempts, running, now)
-    if not asked:
-        context.update_cursor(dump_attempts(kept))
-        days = ", ".join(day.name for day in failed)
-        waiting = f"rechecks of {days} wait for their run or back-off" if failed else "no recheck failed"
-        return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
     requests = [_recheck_request(day.day, now, **{"dagster/priority": "5"}) for day in asked]
-    return dg.SensorResult(run_requests=requests, cursor=dump_attempts(kept))
+    days = ", ".join(day.name for day in failed)
+    waiting = f"rechecks of {days} wait for their run or back-off" if failed else "no recheck failed"
+    return asked_or_skipped(context, requests, kept, waiting=waiting, horizon=lake.settings.gap_horizon)
 
 
 MARKET_JOBS = [market_live, market_heal, market_months]

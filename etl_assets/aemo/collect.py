@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from etl_assets.aemo.account import Collection, Job
-from etl_assets.aemo.completeness import DayStatus, State, day_statuses
+from etl_assets.aemo.completeness import DayStatus, State, day_statuses, whole_intervals
 from etl_assets.aemo.dashboard import fetch_5min
 from etl_assets.aemo.feeds import Feed
 from etl_assets.aemo.ladder import Ladder, Offer, Source, cheapest
@@ -22,7 +22,7 @@ from etl_assets.aemo.members import Member, members
 from etl_assets.aemo.mms import read_mms
 from etl_assets.aemo.nemweb import NemWeb, RemoteFile
 from etl_assets.aemo.price_and_demand import fetch_month, read_price_and_demand
-from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, whole_intervals, within
+from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, within
 from etl_assets.http import Blocked, HttpClient, NotThere, SourceError
 from etl_assets.lake.account import Account
 from etl_assets.lake.connection import read_lake, write_lake

@@ -4,7 +4,7 @@ The one question behind ticks, backfills, healing and checks alike. What should 
 what is there is asked of the lake.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ from etl_assets.market_time import interval_ends
 from etl_assets.quality.gaps import Gap
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
 
@@ -81,15 +82,25 @@ class DayStatus:
 def day_statuses(connection: "DuckDBPyConnection", feed: Feed, days: Iterable[date], now: datetime) -> list[DayStatus]:
     """The state of every interval of some market days, from the lake."""
     days = sorted(days)
-    there = _entities_there(connection, feed, days)
+    there = _entities_there(connection, feed, feed.table.lake_name, in_days(days))
     return [_status(feed, day, there, now) for day in days]
+
+
+def whole_intervals(feed: Feed, rows: "pa.Table") -> set[datetime]:
+    """The intervals of which some rows have a complete one for every expected entity."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.register("rows", rows)
+        there = _entities_there(connection, feed, "rows")
+    return {end for end, (_, full) in there.items() if _expected(feed) <= full}
 
 
 Presence = dict[datetime, tuple[frozenset[str], frozenset[str]]]
 """By interval end: entities with any row, entities with a complete row."""
 
 
-def _entities_there(connection: "DuckDBPyConnection", feed: Feed, days: Sequence[date]) -> Presence:
+def _entities_there(connection: "DuckDBPyConnection", feed: Feed, relation: str, where: str = "true") -> Presence:
     table = feed.table
     entity = " || ' ' || ".join(feed.entity_columns) if feed.entities else "'*'"
     pricing_run = "AND intervention = 0" if _has_interventions(table) else ""
@@ -97,8 +108,8 @@ def _entities_there(connection: "DuckDBPyConnection", feed: Feed, days: Sequence
     rows = connection.execute(
         f"""
         SELECT epoch(interval_end), list(DISTINCT {entity}), list(DISTINCT {entity}) FILTER (WHERE {complete})
-        FROM {table.lake_name}
-        WHERE {in_days(days)} {pricing_run}
+        FROM {relation}
+        WHERE {where} {pricing_run}
         GROUP BY interval_end
         """
     ).fetchall()
@@ -113,8 +124,13 @@ def _has_interventions(table: Table) -> bool:
     return "intervention" in table.key
 
 
+def _expected(feed: Feed) -> frozenset[str]:
+    """The entities of an interval; ``*`` where they are not known, and any row will do."""
+    return frozenset(feed.entities or ("*",))
+
+
 def _status(feed: Feed, day: date, there: Presence, now: datetime) -> DayStatus:
-    expected = frozenset(feed.entities or ("*",))
+    expected = _expected(feed)
     states: dict[datetime, State] = {}
     lacking: dict[datetime, tuple[str, ...]] = {}
     nothing: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())

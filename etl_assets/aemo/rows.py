@@ -75,25 +75,6 @@ def within(rows: pa.Table, table: Table, days: Collection[date]) -> pa.Table:
     return rows.filter(pc.is_in(market_days, pa.array(sorted(days), pa.date32())))
 
 
-def whole_intervals(feed: Feed, rows: pa.Table) -> set[datetime]:
-    """The intervals of which every expected entity has a complete row; any row, where entities are not known.
-
-    Of an interval with an intervention the pricing run counts, as it does for completeness.
-    """
-    if "intervention" in rows.column_names:
-        rows = rows.filter(pc.equal(rows["intervention"], 0))
-    for name in feed.table.complete_when:
-        rows = rows.filter(pc.is_valid(rows[name]))
-    if not feed.entities:
-        return set(pc.unique(rows["interval_end"]).to_pylist())
-    entity = pc.binary_join_element_wise(*(rows[name] for name in feed.entity_columns), " ")
-    expected = pc.is_in(entity, pa.array(feed.entities))
-    rows = pa.table({"interval_end": rows["interval_end"], "entity": entity}).filter(expected)
-    counts = rows.group_by("interval_end").aggregate([("entity", "count_distinct")])
-    whole = counts.filter(pc.equal(counts["entity_count_distinct"], len(feed.entities)))
-    return set(whole["interval_end"].to_pylist())
-
-
 def quarantined(
     feeds: Sequence[Feed], invalid: Iterable[InvalidRow], refused: Iterable[RefusedFile]
 ) -> list[tuple[Feed, QuarantinedRecord, bool]]:

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 
 from etl_assets.automation_specs import schedule, sensor
-from etl_assets.healing import Attempts, dump_attempts, load_attempts, plan_healing, runs_healing
+from etl_assets.healing import asked_or_skipped, load_attempts, plan_healing, runs_healing, with_first_attempt
 from etl_assets.kpi.assets import COMPUTE_KPIS, KPI_REGISTRY_KEY, LOADED_TAG
 from etl_assets.kpi.events import kpi_key
 from etl_assets.kpi.loaded import REGISTRY
@@ -157,17 +157,13 @@ def kpi_retry_sensor(context: dg.SensorEvaluationContext, lake: Lake) -> dg.Sens
     late = expire_reports(lake.settings, now=now)
     for run in late:
         context.log.warning("KPI %s of %s: %s", run.kpi_id, run.date, run.error)
-    attempts = load_attempts(context.cursor)
     ailing = find_ailing_kpis(lake.settings, now)
-    # The run that failed was the first attempt: what is new to the sensor waits once, too.
-    attempts = {**{day.name: Attempts(1, now) for day in ailing}, **attempts}
+    # The run that failed was the first attempt.
+    attempts = with_first_attempt(load_attempts(context.cursor), ailing, now)
     asked, kept = plan_healing(ailing, attempts, runs_healing(context.instance, kpi_daily.name, KPI_HEAL_TAG), now)
-    if not asked:
-        context.update_cursor(dump_attempts(kept))
-        waiting = f"{len(ailing)} days wait for their run or back-off" if ailing else "no KPI failed"
-        return dg.SkipReason(f"{waiting} in the last {lake.settings.gap_horizon.total_seconds() / 3600:g} hours")
     requests = [_request(day.day, day.kpi_ids, now, **{KPI_HEAL_TAG: day.name}) for day in asked]
-    return dg.SensorResult(run_requests=requests, cursor=dump_attempts(kept))
+    waiting = f"{len(ailing)} days wait for their run or back-off" if ailing else "no KPI failed"
+    return asked_or_skipped(context, requests, kept, waiting=waiting, horizon=lake.settings.gap_horizon)
 
 
 @sensor(job=kpi_daily, minimum_interval_seconds=30)

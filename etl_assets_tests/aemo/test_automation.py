@@ -161,8 +161,8 @@ def evaluated(instance: dg.DagsterInstance, sensor: dg.SensorDefinition, cursor:
     return defs.resolve_sensor_def(sensor.name).evaluate_tick(context)
 
 
-def heal_run(instance: dg.DagsterInstance, tag: str, status: dg.DagsterRunStatus) -> None:
-    instance.add_run(dg.DagsterRun(job_name=market_heal.name, tags={HEAL_TAG: tag}, status=status))
+def heal_run(instance: dg.DagsterInstance, tag: str, status: dg.DagsterRunStatus, *, key: str = HEAL_TAG) -> None:
+    instance.add_run(dg.DagsterRun(job_name=market_heal.name, tags={key: tag}, status=status))
 
 
 @pytest.mark.usefixtures("configured")
@@ -253,8 +253,8 @@ def noon(configured: World) -> Iterator[datetime]:
     use_clock()
 
 
-def recheck_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, day: date = RECHECKED) -> None:
-    instance.add_run(dg.DagsterRun(job_name=market_heal.name, tags={RECHECK_TAG: str(day)}, status=status))
+def recheck_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    heal_run(instance, str(RECHECKED), status, key=RECHECK_TAG)
 
 
 def asked_before(ago: timedelta, count: int, now: datetime) -> str:

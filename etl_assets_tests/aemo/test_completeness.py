@@ -1,15 +1,16 @@
 """Which intervals of a day are there, missing, partial, provisional, or merely not due yet."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from etl_assets.aemo.completeness import DayStatus, State, day_statuses
+from etl_assets.aemo.completeness import DayStatus, State, day_statuses, whole_intervals
 from etl_assets.aemo.feeds import DISPATCH_REGION_FEED, REGIONS, ROOFTOP_PV_FEED, UNIT_SCADA_FEED, Feed
 from etl_assets.lake.connection import read_lake, write_lake
+from etl_assets.lake.tables import DISPATCH_REGION
 from etl_assets.lake.upsert import transaction, upsert
 from etl_assets.market_time import interval_ends
 from etl_assets_tests.aemo.conftest import DAY, DUE, NOW, World
@@ -175,3 +176,50 @@ def test_rooftop_has_two_estimates_a_region(world: World, status: Callable[..., 
 
     assert len(found.states) == 48
     assert found.lacking[end] == tuple(f"{region} SATELLITE" for region in REGIONS)
+
+
+# --- of rows that are at hand ------------------------------------------------------------------------------
+
+FIRST, SECOND = (datetime(2026, 11, 21, 14, minute, tzinfo=UTC) for minute in (5, 10))
+
+
+def dispatched(end: datetime, regions: Sequence[str], run: int = 0, **values: float | None) -> list[dict[str, object]]:
+    whole: dict[str, object] = dict.fromkeys(DISPATCH_REGION.complete_when, 1.0) | values
+    return [whole | {"interval_end": end, "region_id": name, "intervention": run} for name in regions]
+
+
+def table_of(*rows: dict[str, object]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows))
+
+
+def test_an_interval_is_whole_with_a_complete_row_of_every_region() -> None:
+    rows = table_of(*dispatched(FIRST, REGIONS), *dispatched(SECOND, REGIONS[1:]), *dispatched(SECOND, ["SNOWY1"]))
+
+    assert whole_intervals(DISPATCH_REGION_FEED, rows) == {FIRST}
+
+
+def test_a_row_without_price_or_of_the_physical_run_makes_no_interval_whole() -> None:
+    bare = table_of(*dispatched(FIRST, REGIONS[1:]), *dispatched(FIRST, REGIONS[:1], rrp=None))
+    physical = table_of(*dispatched(FIRST, REGIONS[1:]), *dispatched(FIRST, REGIONS[:1], run=1))
+
+    assert "rrp" in DISPATCH_REGION.complete_when
+    assert whole_intervals(DISPATCH_REGION_FEED, bare) == set()
+    assert whole_intervals(DISPATCH_REGION_FEED, physical) == set()
+
+
+def test_rooftop_intervals_need_both_estimates_and_units_any_row() -> None:
+    stamp = pa.timestamp("us", "UTC")
+    both = [(region, kind) for region in REGIONS for kind in ("MEASUREMENT", "SATELLITE")]
+    measured = pa.table(
+        {
+            "interval_end": pa.array([FIRST] * len(both), stamp),
+            "region_id": [region for region, _ in both],
+            "type": [kind for _, kind in both],
+            "power": [1.0] * len(both),
+        }
+    )
+    metered = pa.table({"interval_end": pa.array([SECOND], stamp), "duid": ["A"], "scada_value": [0.5]})
+
+    assert whole_intervals(ROOFTOP_PV_FEED, measured) == {FIRST}
+    assert whole_intervals(ROOFTOP_PV_FEED, measured.slice(1)) == set()
+    assert whole_intervals(UNIT_SCADA_FEED, metered) == {SECOND}

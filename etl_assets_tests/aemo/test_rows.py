@@ -1,15 +1,14 @@
 """From what was read to rows: joined, renamed, limited to the days that were asked for."""
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 
-from etl_assets.aemo.feeds import DISPATCH_IS, DISPATCH_REGION_FEED, DISPATCH_SCADA, REGIONS, ROOFTOP, feeds_of
+from etl_assets.aemo.feeds import DISPATCH_IS, DISPATCH_REGION_FEED, feeds_of
 from etl_assets.aemo.ladder import Source
 from etl_assets.aemo.members import Member
 from etl_assets.aemo.mms import InvalidRow, MmsReading, RefusedFile, read_mms
-from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, whole_intervals, within
+from etl_assets.aemo.rows import collected, quarantined, rows_of, stamped, within
 from etl_assets.lake.tables import DISPATCH_REGION
 
 DAY = date(2026, 11, 22)
@@ -115,49 +114,3 @@ def test_nothing_read_is_no_rows() -> None:
     reading = MmsReading({part.mms.name: part.mms.schema().empty_table() for part in DISPATCH_REGION_FEED.parts})
 
     assert rows_of(DISPATCH_REGION_FEED, reading, Source.CURRENT).num_rows == 0
-
-
-FIRST, SECOND = (datetime(2026, 11, 21, 14, minute, tzinfo=UTC) for minute in (5, 10))
-
-
-def dispatched(end: datetime, regions: Sequence[str], run: int = 0, **values: float | None) -> list[dict[str, object]]:
-    whole: dict[str, object] = dict.fromkeys(DISPATCH_REGION.complete_when, 1.0) | values
-    return [whole | {"interval_end": end, "region_id": name, "intervention": run} for name in regions]
-
-
-def table_of(*rows: dict[str, object]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows))
-
-
-def test_an_interval_is_whole_with_a_complete_row_of_every_region() -> None:
-    rows = table_of(*dispatched(FIRST, REGIONS), *dispatched(SECOND, REGIONS[1:]), *dispatched(SECOND, ["SNOWY1"]))
-
-    assert whole_intervals(DISPATCH_REGION_FEED, rows) == {FIRST}
-
-
-def test_a_row_without_price_or_of_the_physical_run_makes_no_interval_whole() -> None:
-    bare = table_of(*dispatched(FIRST, REGIONS[1:]), *dispatched(FIRST, REGIONS[:1], rrp=None))
-    physical = table_of(*dispatched(FIRST, REGIONS[1:]), *dispatched(FIRST, REGIONS[:1], run=1))
-
-    assert "rrp" in DISPATCH_REGION.complete_when
-    assert whole_intervals(DISPATCH_REGION_FEED, bare) == set()
-    assert whole_intervals(DISPATCH_REGION_FEED, physical) == set()
-
-
-def test_rooftop_intervals_need_both_estimates_and_units_any_row() -> None:
-    [rooftop], [units] = feeds_of(ROOFTOP), feeds_of(DISPATCH_SCADA)
-    stamp = pa.timestamp("us", "UTC")
-    both = [(region, kind) for region in REGIONS for kind in ("MEASUREMENT", "SATELLITE")]
-    measured = pa.table(
-        {
-            "interval_end": pa.array([FIRST] * len(both), stamp),
-            "region_id": [region for region, _ in both],
-            "type": [kind for _, kind in both],
-            "power": [1.0] * len(both),
-        }
-    )
-    metered = pa.table({"interval_end": pa.array([SECOND], stamp), "duid": ["A"], "scada_value": [0.5]})
-
-    assert whole_intervals(rooftop, measured) == {FIRST}
-    assert whole_intervals(rooftop, measured.slice(1)) == set()
-    assert whole_intervals(units, metered) == {SECOND}
