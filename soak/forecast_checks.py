@@ -51,7 +51,7 @@ def forecasts(connection: "DuckDBPyConnection", truth: Truth) -> Finding:
     told = [f"{len(found):,} {what}, such as {as_text(found[0])}" for what, found in wrong.items() if found]
     if mute := sorted({*truth.watched_days} - {market_day(issue) for issue in issues}):
         told.append(f"none of {', '.join(map(str, mute))}")
-    steps = sum(1 for step in truth.plan.steps() if step <= truth.asked_until)
+    steps = len(truth.steps)
     there = f"{len(issues)} issues in {steps} steps"
     return Finding(
         "aemo.region_forecast is what the report said",
@@ -89,12 +89,10 @@ def _asked(truth: Truth) -> Mapping[datetime, list[datetime]]:
     Where that interval was withheld at times, the issue may be its own or the one before it; of an issue that was asked
     for at several times any answer may be there.
     """
-    withheld = {
-        end for spell in truth.plan.spells if spell.name == "missing_interval" for end in spell.options["intervals"]
-    }
+    withheld = truth.plan.intervals_of("missing_interval")
     last = [truth.plan.end] if truth.met_until else []
     found: dict[datetime, list[datetime]] = defaultdict(list)
-    for moment in [*(step for step in truth.plan.steps() if step <= truth.asked_until), *last]:
+    for moment in [*truth.steps, *last]:
         newest = newest_interval(moment)
         found[newest].append(moment)
         while newest in withheld:

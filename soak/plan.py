@@ -99,6 +99,10 @@ class Plan:
             is_short=True,
         )  # fmt: skip
 
+    def intervals_of(self, fault: str) -> set[datetime]:
+        """Ends of the intervals that the spells of a fault about intervals are about."""
+        return {end for spell in self.spells if spell.name == fault for end in spell.options["intervals"]}
+
     def kpi_days(self) -> list[date]:
         """The market days that the daily KPI runs of this time are for."""
         minute, hour = map(int, self.kpi_cron.split()[:2])

@@ -98,15 +98,17 @@ class Truth:
         """Up to when this folder's runs asked at every step; what only tells of the present can be had no further."""
         return self.met_until or self.plan.end
 
+    @property
+    def steps(self) -> list[datetime]:
+        """Those at which this folder's runs asked."""
+        return [step for step in self.plan.steps() if step <= self.asked_until]
+
     @cached_property
     def lost(self) -> frozenset[datetime]:
         """Dispatch intervals that a restored folder cannot have: no more in CURRENT, and left out of archives."""
         if self.met_until is None:
             return frozenset()
-        left_out = {
-            end for spell in self.plan.spells if spell.name == "archive_missing_interval"
-            for end in spell.options["intervals"]
-        }  # fmt: skip
+        left_out = self.plan.intervals_of("archive_missing_interval")
         last_hour = self.met_until - timedelta(hours=1)
         return frozenset(end for end in left_out if last_hour < end <= self.plan.end - DISPATCH_KEPT)
 
@@ -155,7 +157,7 @@ class Truth:
         """Flows and limits of every interconnector."""
         return self._market("aemo.dispatch_interconnector", "interconnector_id", self._link_day)
 
-    @property
+    @cached_property
     def sites(self) -> list[dict[str, Any]]:
         """What the account and SITES say of each site, as the columns of ``ace.sites``; ``power_points`` as a list."""
         return [
@@ -168,7 +170,7 @@ class Truth:
             for name, site in self.world.sites.items()
         ]  # fmt: skip
 
-    @property
+    @cached_property
     def points(self) -> list[dict[str, Any]]:
         """What the account says of each point, as the columns of ``ace.points``; JSON as what it stands for."""
         return [

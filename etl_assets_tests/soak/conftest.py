@@ -34,6 +34,15 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+def read(warehouse: duckdb.DuckDBPyConnection, site: str, *readings: tuple[str, str, float]) -> None:
+    """All readings that there are, of one site: point, instant with its offset, value."""
+    rows = ", ".join(f"('{point}', TIMESTAMPTZ '{at}', {value})" for point, at, value in readings)
+    warehouse.execute(
+        f"CREATE TABLE ace.timeseries_all AS SELECT '{site}' AS site_name, p AS point_name, t AS \"timestamp\", "
+        f"v AS value FROM (VALUES {rows}) AS r(p, t, v)"
+    )
+
+
 @pytest.fixture
 def plan() -> Plan:
     """22:31 on 2025-09-30 to 03:31 on 2025-10-01, NEM time; no faults."""

@@ -12,6 +12,7 @@ from etl_assets.simulator import ace_wire
 from etl_assets.simulator.ace_samples import instant
 from etl_assets.simulator.ace_signals import WEATHER_NAMES
 from etl_assets.simulator.ace_world import AceSite
+from etl_assets_tests.soak.conftest import read
 from soak.building_checks import aggregates, counted, listings, weather
 from soak.plan import Plan
 from soak.truth import Truth
@@ -27,11 +28,8 @@ IN_COLUMNS = {"temp": "temperature", "humidity": "humidity", "wind_speed": "wind
 @pytest.fixture
 def aggregated(warehouse: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Three readings around midnight NEM time (14:00 UTC), and their eight aggregates."""
-    warehouse.execute(
-        "CREATE TABLE ace.timeseries_all AS SELECT 'a' AS site_name, 'p' AS point_name, t AS \"timestamp\", v AS value "
-        "FROM (VALUES (TIMESTAMPTZ '2025-09-29 13:59:30+00', 1.0), ('2025-09-29 14:00:30+00', 3.0), "
-        "('2025-09-29 14:00:40+00', 5.0)) AS r(t, v)"
-    )
+    times = ("2025-09-29 13:59:30+00", "2025-09-29 14:00:30+00", "2025-09-29 14:00:40+00")
+    read(warehouse, "a", *(("p", time, value) for time, value in zip(times, (1.0, 3.0, 5.0), strict=True)))
     for interval, first in (("1min", "13:59"), ("5min", "13:55"), ("1h", "13:00"), ("1d", "14:00")):
         day = "28" if interval == "1d" else "29"
         for start, one, two, count in ((f"2025-09-{day} {first}", 1.0, 1.0, 1), ("2025-09-29 14:00", 3.0, 5.0, 2)):
@@ -240,12 +238,8 @@ FIRST, SECOND = (f"demo-client/plant/10.0.0.1-100/analogInput/{number}" for numb
 @pytest.fixture
 def tallied(warehouse: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """The plant's first point, read from 23:58:30 NEM time on; its second is dead."""
-    warehouse.execute(
-        "CREATE TABLE ace.timeseries_all AS SELECT 'plant' AS site_name, ? AS point_name, t AS \"timestamp\" "
-        "FROM (VALUES (TIMESTAMPTZ '2025-09-30 23:58:30+10'), ('2025-09-30 23:59:30+10'), ('2025-10-01 00:00:30+10')) "
-        "AS r(t)",
-        [FIRST],
-    )
+    times = ("2025-09-30 23:58:30+10", "2025-09-30 23:59:30+10", "2025-10-01 00:00:30+10")
+    read(warehouse, "plant", *((FIRST, time, 1.0) for time in times))
     warehouse.execute(
         "INSERT INTO ace.query_metadata (site_name, point_name, data_start, data_end, total_samples) "
         "VALUES ('plant', ?, '2025-09-30 23:58:30+10', '2025-10-01 00:00:30+10', 3)",

@@ -11,6 +11,7 @@ import pytest
 from etl_assets.market_time import NEM_TIME, interval_ends
 from etl_assets.simulator.ace_world import AceSite
 from etl_assets.simulator.network import INTERCONNECTOR_NAMES, REGION_NAMES
+from etl_assets_tests.soak.conftest import read
 from soak.kpi_checks import building_kpis, kpi_runs, market_kpis
 from soak.plan import Plan
 from soak.spells import Spell
@@ -165,19 +166,15 @@ def tower(plan: Plan, truth_of: Callable[..., Truth]) -> Truth:
     return truth_of(plan, AceSite("tower", 30, plain=True))
 
 
-def read(warehouse: duckdb.DuckDBPyConnection, *readings: tuple[str, str, float]) -> None:
-    """Readings of the tower: point, NEM time of the day, value."""
-    rows = ", ".join(f"('{point}', TIMESTAMPTZ '{DAY} {time}+10', {value})" for point, time, value in readings)
-    warehouse.execute(
-        "CREATE TABLE ace.timeseries_all AS SELECT 'tower' AS site_name, p AS point_name, t AS \"timestamp\", "
-        f"v AS value FROM (VALUES {rows}) AS r(p, t, v)"
-    )
+def metered_at(warehouse: duckdb.DuckDBPyConnection, *readings: tuple[str, str, float]) -> None:
+    """Readings of the tower on the day: point, NEM time, value."""
+    read(warehouse, "tower", *((point, f"{DAY} {time}+10", value) for point, time, value in readings))
 
 
 @pytest.fixture
 def metered(warehouse: duckdb.DuckDBPyConnection, tower: Truth) -> duckdb.DuckDBPyConnection:
     """Three intervals of 20, 60 and 30 kW, the latter in one half-hour, and their KPIs; air of 10 and of 40 degrees."""
-    read(
+    metered_at(
         warehouse,
         (POWER[0], "20:00:10", 10.0), (POWER[0], "20:01:10", 20.0), (POWER[1], "20:00:10", 5.0),
         (POWER[2], "20:31:10", 60.0), (POWER[2], "20:36:10", 30.0), (POWER[3], "20:00:10", 1000.0),
@@ -240,7 +237,7 @@ def test_an_hour_of_weather_that_was_missing_is_found(metered: duckdb.DuckDBPyCo
 
 
 def test_a_cold_day_has_heating_degree_days(warehouse: duckdb.DuckDBPyConnection, tower: Truth) -> None:
-    read(warehouse, ("tower/weather/temp", "02:00:10", 3.0), ("tower/weather/temp", "14:00:10", 14.0))
+    metered_at(warehouse, ("tower/weather/temp", "02:00:10", 3.0), ("tower/weather/temp", "14:00:10", 14.0))
     store(warehouse, "heating-degree-days", "tower", 18 - 8.5)
     store(warehouse, "cooling-degree-days", "tower", 0.0)
 
