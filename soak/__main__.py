@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagster import DagsterExecutionInterruptedError
 from rich.console import Console
 
 from etl_assets.demo import mark_simulated
@@ -41,16 +42,25 @@ def main() -> int:
         sys.exit(f"{folder} is not empty: a soak begins with nothing. Name another --folder.")
     OUT.print(f"Soak in {folder}; to look at its data: ETL_DATA={folder / 'data'} etl-assets doctor", highlight=False)
     logging.basicConfig(filename=folder / "driver.log", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # So that whoever ends it ends its processes, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_with_its_processes()
     sources = Sources(plan)
     try:
         return _soak(plan, sources, folder)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
         OUT.print(f"Stopped. What there is stays in {folder}", highlight=False)
         return 130
     finally:
         sources.close()
+
+
+def _end_with_its_processes() -> None:
+    """Have whoever ends the soak end its processes, too.
+
+    SIGINT as well as SIGTERM: a shell starts its background jobs with the former ignored, and Dagster gives the
+    latter the former's handler.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _soak(plan: Plan, sources: Sources, folder: Path) -> int:
