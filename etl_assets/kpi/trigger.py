@@ -7,7 +7,7 @@ the order of the work in ``run``.
 import logging
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from etl_assets.http import LONGEST_PAUSE_S
@@ -57,6 +57,8 @@ class Triggers:
             claimed = self._claim(done.kpi)
             if claimed is None:
                 return _in_other_hands(done)
+            if done.kpi.webhook_url and claimed.not_before:
+                return self._too_soon(done, claimed.run, claimed.not_before)
             if not done.kpi.webhook_url or not claimed.must_call:
                 return self._without_call(done, claimed.run)
             return self._with_call(done, claimed.run)
@@ -87,6 +89,12 @@ class Triggers:
         self._finish(done, "completed")
         said = "has reported back" if run.reported_at else "triggered before" if run.triggered_at else "none"
         return replace(done, workflow=said)
+
+    def _too_soon(self, done: "Done", run: KpiRun, not_before: datetime) -> "Done":
+        # How its call ended stays on record.
+        self._finish(done, "completed")
+        hint = f"Not called again before {not_before:%H:%M:%SZ}, but by force."
+        return replace(done, workflow="no answer", error=f"{run.error} {hint}")
 
     def _with_call(self, done: "Done", run: KpiRun) -> "Done":
         kpi, job = done.kpi, self._job

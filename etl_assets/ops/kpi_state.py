@@ -14,7 +14,7 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import and_, func, insert, null, select, update
@@ -31,6 +31,11 @@ JobStatus = Literal["pending", "running", "completed", "partial", "failed"]
 
 SUBJECT = "kpi jobs"
 """Of ``begin_alone``: all changes take turns, since a KPI's run and its job change together."""
+
+UNANSWERED_PAUSE = timedelta(minutes=5)
+"""Before a call that had no answer is repeated, unless by force. Dagster tries a killed run again as a whole, and at
+once: what took the answer is still there then, and the last call that may be made unasked would be spent on it. No
+longer than ``healing`` waits first."""
 
 _JOB = KPI_JOBS.c
 _RUN = KPI_RUNS.c
@@ -99,10 +104,14 @@ class KpiJob:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A KPI in hand, as it is now; ``must_call`` where its workflow has yet to accept a call."""
+    """A KPI in hand, as it is now; ``must_call`` where its workflow has yet to accept a call.
+
+    ``not_before``: a call had no answer a moment ago, and must not be repeated until then.
+    """
 
     run: KpiRun
     must_call: bool
+    not_before: datetime | None = None
 
 
 def new_trace_id(moment: datetime) -> str:
@@ -142,7 +151,7 @@ def claim(
     """Take a KPI in hand until ``until``; None where another run has it. The run that has it may claim it again.
 
     One whose workflow must be called is running from now on, and how its last try ended is cleared. One whose
-    workflow need not be called is claimed for its value alone, and its status stays until ``finish``.
+    workflow need not be called, or not yet, is claimed for its value alone, and its status stays until ``finish``.
     Raises ``UnknownRunError``.
     """
     # The process that takes a crashed one's place has its run id, so that it need not wait for the claims to end.
@@ -151,13 +160,14 @@ def claim(
         run = find_run(connection, trace_id, kpi_id)
         if run.is_in_hand(now) and run.run_id != run_id:
             return None
-        must_call = run.triggered_at is None and run.status != "completed"
+        not_before = _not_before(run, now)
+        must_call = run.triggered_at is None and run.status != "completed" and not_before is None
         changes: dict[str, Any] = {"run_id": run_id, "claimed_until": until}
         if must_call:
             # The former report stays, so that it is known when it comes once more.
             changes |= {"status": "running", "completed_at": None, "error": None}
             changes |= {"report_due": None, "reported_at": None}
-        return Claim(change_run(connection, run, now, changes), must_call)
+        return Claim(change_run(connection, run, now, changes), must_call, not_before)
 
 
 def record_call(settings: Settings, trace_id: str, kpi_id: str, *, payload: Mapping[str, Any], now: datetime) -> None:
@@ -280,6 +290,13 @@ def change_run(connection: "Connection", run: KpiRun, now: datetime, changes: Ma
     connection.execute(update(KPI_RUNS).where(this).values(updated_at=now, **changes))
     _settle(connection, run.trace_id, now)
     return find_run(connection, run.trace_id, run.kpi_id)
+
+
+def _not_before(run: KpiRun, now: datetime) -> datetime | None:
+    if run.status != "failed" or not run.unanswered or run.completed_at is None:
+        return None
+    pause_ends = run.completed_at + UNANSWERED_PAUSE
+    return pause_ends if now < pause_ends else None
 
 
 def _new_job(connection: "Connection", settings: Settings, day: date, moment: datetime, now: datetime) -> KpiJob:

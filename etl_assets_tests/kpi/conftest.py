@@ -21,7 +21,7 @@ from etl_assets.lake.connection import write_lake
 from etl_assets.lake.publish import publish
 from etl_assets.lake.tables import DISPATCH_REGION
 from etl_assets.lake.upsert import transaction, upsert
-from etl_assets.market_time import days_between, interval_ends
+from etl_assets.market_time import days_between, interval_ends, use_clock
 from etl_assets.ops.kpi_state import runs_of
 from etl_assets.settings import Settings
 from etl_assets.settings import settings as process_settings
@@ -200,6 +200,16 @@ def work_off(settings: Settings, kpis: Sequence[Kpi], run_id: str = "run-1", *, 
     opened, done = run_day(settings, kpis, day, Order(run_id, TICK, force=force))
     assert len({each.kpi.id for each in done}) == len(done) == len(kpis)
     return opened.trace_id, {each.kpi.id: each for each in done}
+
+
+@contextmanager
+def later(passed: timedelta) -> Iterator[None]:
+    """The pipeline's time, when so much has passed."""
+    use_clock(lambda: datetime.now(UTC) + passed)
+    try:
+        yield
+    finally:
+        use_clock()
 
 
 def statuses(settings: Settings, trace_id: str) -> dict[str, str]:

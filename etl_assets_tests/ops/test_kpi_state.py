@@ -8,11 +8,13 @@ import duckdb
 import pytest
 from sqlalchemy import update
 
+from etl_assets.healing import BACK_OFF_MINUTES
 from etl_assets.lake.publish import publish
 from etl_assets.market_time import NEM_TIME
 from etl_assets.ops.database import begin
 from etl_assets.ops.kpi_records import LEFT_AFTER, failed_days, job_record
 from etl_assets.ops.kpi_state import (
+    UNANSWERED_PAUSE,
     UnknownRunError,
     accepted,
     claim,
@@ -428,6 +430,7 @@ def unanswered_calls(working, number: int) -> None:
     for _ in range(number):
         working.claim()
         working.finish(status="failed", error="no answer", is_unanswered=True)
+        working.now += UNANSWERED_PAUSE
 
 
 def test_a_call_without_an_answer_is_repeated_once_and_then_only_if_somebody_asks(settings, working):
@@ -438,6 +441,33 @@ def test_a_call_without_an_answer_is_repeated_once_and_then_only_if_somebody_ask
 
     assert seen == [{DAY: ["a"]}, {}, {}]
     assert working.claim().must_call
+
+
+def test_a_call_without_an_answer_is_not_repeated_at_once(working):
+    working.claim()
+    working.finish(status="failed", error="no answer", is_unanswered=True)
+    ended = working.run().completed_at
+
+    at_once = working.claim(run_id="the run tried again")
+    working.now = ended + UNANSWERED_PAUSE - 2 * SECOND
+    just_before = working.claim(run_id="the run tried again")
+    then = working.claim(run_id="the run tried again")
+
+    for claimed in (at_once, just_before):
+        assert (claimed.must_call, claimed.not_before) == (False, ended + timedelta(minutes=5))
+        assert (claimed.run.status, claimed.run.error, claimed.run.completed_at) == ("failed", "no answer", ended)
+    assert (then.must_call, then.not_before, then.run.status) == (True, None, "running")
+
+
+def test_the_retry_sensor_waits_no_shorter_than_a_call_without_an_answer_is_left():
+    assert timedelta(minutes=BACK_OFF_MINUTES[0]) >= UNANSWERED_PAUSE
+
+
+def test_a_call_that_was_refused_may_be_repeated_at_once(working):
+    working.claim()
+    working.finish(status="failed", error="status 503")
+
+    assert working.claim(run_id="the run tried again").must_call
 
 
 @pytest.mark.parametrize("cleared_by", ["acceptance", "report", "force"])
