@@ -90,17 +90,25 @@ class Companions:
                 [sys.executable, "-m", "soak.api_process", str(self._folder / "clock"), str(self._port)],
                 stdout=log, stderr=log, env=os.environ,
             )  # fmt: skip
+        try:
+            self._await_answer(process)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        self._up.value = 1
+        return process
+
+    def _await_answer(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and process.poll() is None:
             try:
                 httpx.get(f"http://127.0.0.1:{self._port}/health/live", timeout=5, trust_env=False)
             except httpx.TransportError:
                 time.sleep(0.1)
             else:
-                self._up.value = 1
-                return process
-        process.kill()
-        raise RuntimeError(f"The API did not start within {START_S} s: see {self._folder / 'api.log'}")
+                return
+        raise RuntimeError(f"The API did not start: see {self._folder / 'api.log'}")
 
     def _beside(self, work: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:  # noqa: ANN401 (any function's)
         ours, theirs = self._context.Pipe()

@@ -93,7 +93,7 @@ class Triggers:
     def _too_soon(self, done: "Done", run: KpiRun, not_before: datetime) -> "Done":
         # How its call ended stays on record.
         self._finish(done, "completed")
-        hint = f"Not called again before {not_before:%H:%M:%SZ}, but by force."
+        hint = f"This run does not call it again before {not_before:%H:%M:%SZ}."
         return replace(done, workflow="no answer", error=f"{run.error} {hint}")
 
     def _with_call(self, done: "Done", run: KpiRun) -> "Done":

@@ -33,9 +33,8 @@ SUBJECT = "kpi jobs"
 """Of ``begin_alone``: all changes take turns, since a KPI's run and its job change together."""
 
 UNANSWERED_PAUSE = timedelta(minutes=5)
-"""Before a call that had no answer is repeated, unless by force. Dagster tries a killed run again as a whole, and at
-once: what took the answer is still there then, and the last call that may be made unasked would be spent on it. No
-longer than ``healing`` waits first."""
+"""So long a run that Dagster tries again leaves alone what had no answer in it. It tries a killed one again as a whole
+and at once: what took the answer is still there then, and the last call that is made unasked would be spent on it."""
 
 _JOB = KPI_JOBS.c
 _RUN = KPI_RUNS.c
@@ -106,7 +105,7 @@ class KpiJob:
 class Claim:
     """A KPI in hand, as it is now; ``must_call`` where its workflow has yet to accept a call.
 
-    ``not_before``: a call had no answer a moment ago, and must not be repeated until then.
+    ``not_before``: this run has called already and had no answer, and does not repeat that until then.
     """
 
     run: KpiRun
@@ -160,7 +159,7 @@ def claim(
         run = find_run(connection, trace_id, kpi_id)
         if run.is_in_hand(now) and run.run_id != run_id:
             return None
-        not_before = _not_before(run, now)
+        not_before = _not_before(run, run_id, now)
         must_call = run.triggered_at is None and run.status != "completed" and not_before is None
         changes: dict[str, Any] = {"run_id": run_id, "claimed_until": until}
         if must_call:
@@ -292,8 +291,9 @@ def change_run(connection: "Connection", run: KpiRun, now: datetime, changes: Ma
     return find_run(connection, run.trace_id, run.kpi_id)
 
 
-def _not_before(run: KpiRun, now: datetime) -> datetime | None:
-    if run.status != "failed" or not run.unanswered or run.completed_at is None:
+def _not_before(run: KpiRun, run_id: str, now: datetime) -> datetime | None:
+    is_unanswered = run.status == "failed" and run.unanswered > 0 and run.triggered_at is None
+    if not (is_unanswered and run.run_id == run_id and run.completed_at):
         return None
     pause_ends = run.completed_at + UNANSWERED_PAUSE
     return pause_ends if now < pause_ends else None

@@ -203,7 +203,7 @@ def work_off(settings: Settings, kpis: Sequence[Kpi], run_id: str = "run-1", *, 
 
 
 @contextmanager
-def later(passed: timedelta) -> Iterator[None]:
+def time_later(passed: timedelta) -> Iterator[None]:
     """The pipeline's time, when so much has passed."""
     use_clock(lambda: datetime.now(UTC) + passed)
     try:

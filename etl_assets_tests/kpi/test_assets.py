@@ -33,7 +33,7 @@ from etl_assets.kpi.registry import Kpi, in_force
 from etl_assets.lake.resource import Lake
 from etl_assets.ops.alerts import TAG, open_alerts
 from etl_assets.ops.kpi_records import job_record
-from etl_assets.ops.kpi_state import UNANSWERED_PAUSE, newest_job
+from etl_assets.ops.kpi_state import newest_job
 from etl_assets.partitions import MARKET_DAY, partition_tags
 from etl_assets.settings import Settings
 from etl_assets_tests.kpi.conftest import (
@@ -48,7 +48,6 @@ from etl_assets_tests.kpi.conftest import (
     as_process_settings,
     hangs_up,
     kpi,
-    later,
     running_receivers,
     says,
     settle_in,
@@ -165,8 +164,7 @@ def fifty(published_market: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         trace_id = newest_job(settings, DAY).trace_id
         record, called = job_record(settings, trace_id), dict(receivers.called)
         receivers.answers.clear()
-        with later(UNANSWERED_PAUSE):
-            second = run(instance, kpis, workflows="call")
+        second = run(instance, kpis, workflows="call")
         assert newest_job(settings, DAY).trace_id == trace_id
         yield Fifty(settings, first, record, called, second, job_record(settings, trace_id), dict(receivers.called))
 

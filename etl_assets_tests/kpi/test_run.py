@@ -35,10 +35,10 @@ from etl_assets_tests.kpi.conftest import (
     Receivers,
     hangs_up,
     kpi,
-    later,
     price_of,
     says,
     statuses,
+    time_later,
     with_workflows,
     work_off,
 )
@@ -268,52 +268,37 @@ def test_a_workflow_without_an_answer_is_called_once_a_run_and_by_itself_once_mo
     kpis = with_workflows(receivers, ["report"])
     receivers.answers["report"] = hangs_up
     due = []
-    for number in (1, 2):
-        with later(number * UNANSWERED_PAUSE):
-            work_off(stubborn, kpis, f"run-{number}")
-            due.append(failed_days(stubborn, since=DAY, now=utc_now()))
+    for run_id in ("run-1", "run-2"):
+        work_off(stubborn, kpis, run_id)
+        due.append(failed_days(stubborn, since=DAY, now=utc_now()))
 
     assert receivers.called == {"report": 2}
     assert due == [{DAY: ["report"]}, {}]
     assert len(set(receivers.keys)) == 1
     receivers.answers.clear()
-    with later(3 * UNANSWERED_PAUSE):
-        _, done = work_off(stubborn, kpis, "by hand")
+    _, done = work_off(stubborn, kpis, "by hand")
     assert done["report"].workflow == "triggered"
 
 
-def test_a_killed_run_that_is_tried_again_at_once_does_not_spend_the_second_call(
-    market: Settings, receivers: Receivers
-):
+def test_a_run_that_is_tried_again_at_once_does_not_spend_the_second_call(market: Settings, receivers: Receivers):
     kpis = with_workflows(receivers, ["report"], sql=PRICE)
     receivers.answers["report"] = hangs_up
     trace_id, _ = work_off(market, kpis)
 
-    _, done = work_off(market, kpis, "run-2")
+    _, done = work_off(market, kpis)
 
     record = job_record(market, trace_id)["kpis"]["report"]
     assert receivers.called == {"report": 1}
     assert done["report"].values is not None
     assert (record["status"], done["report"].workflow) == ("failed", "no answer")
     assert re.fullmatch(
-        re.escape(record["error"]) + r" Not called again before \d\d:\d\d:\d\dZ, but by force\.", done["report"].error
+        re.escape(record["error"]) + r" This run does not call it again before \d\d:\d\d:\d\dZ\.", done["report"].error
     )
     assert failed_days(market, since=DAY, now=utc_now()) == {DAY: ["report"]}
     receivers.answers.clear()
-    with later(UNANSWERED_PAUSE):
-        _, done = work_off(market, kpis, "run-3")
+    with time_later(UNANSWERED_PAUSE):
+        _, done = work_off(market, kpis)
     assert (done["report"].workflow, statuses(market, trace_id)) == ("triggered", {"report": "completed"})
-
-
-def test_force_calls_a_workflow_again_at_once_although_its_call_had_no_answer(market: Settings, receivers: Receivers):
-    kpis = with_workflows(receivers, ["report"])
-    receivers.answers["report"] = hangs_up
-    work_off(market, kpis)
-    receivers.answers.clear()
-
-    _, done = work_off(market, kpis, "run-2", force=True)
-
-    assert (done["report"].workflow, receivers.called) == ("triggered", {"report": 2})
 
 
 def test_a_day_that_failed_in_part_calls_again_those_that_failed(market: Settings, receivers: Receivers):

@@ -8,7 +8,6 @@ import duckdb
 import pytest
 from sqlalchemy import update
 
-from etl_assets.healing import BACK_OFF_MINUTES
 from etl_assets.lake.publish import publish
 from etl_assets.market_time import NEM_TIME
 from etl_assets.ops.database import begin
@@ -428,9 +427,8 @@ def test_the_columns_that_came_later_mean_the_same_where_they_are_empty(settings
 
 def unanswered_calls(working, number: int) -> None:
     for _ in range(number):
-        working.claim()
+        working.claim(run_id=f"run at {working.now}")
         working.finish(status="failed", error="no answer", is_unanswered=True)
-        working.now += UNANSWERED_PAUSE
 
 
 def test_a_call_without_an_answer_is_repeated_once_and_then_only_if_somebody_asks(settings, working):
@@ -443,15 +441,15 @@ def test_a_call_without_an_answer_is_repeated_once_and_then_only_if_somebody_ask
     assert working.claim().must_call
 
 
-def test_a_call_without_an_answer_is_not_repeated_at_once(working):
+def test_a_run_that_is_tried_again_does_not_repeat_a_call_without_an_answer_at_once(working):
     working.claim()
     working.finish(status="failed", error="no answer", is_unanswered=True)
     ended = working.run().completed_at
 
-    at_once = working.claim(run_id="the run tried again")
+    at_once = working.claim()
     working.now = ended + UNANSWERED_PAUSE - 2 * SECOND
-    just_before = working.claim(run_id="the run tried again")
-    then = working.claim(run_id="the run tried again")
+    just_before = working.claim()
+    then = working.claim()
 
     for claimed in (at_once, just_before):
         assert (claimed.must_call, claimed.not_before) == (False, ended + timedelta(minutes=5))
@@ -459,15 +457,29 @@ def test_a_call_without_an_answer_is_not_repeated_at_once(working):
     assert (then.must_call, then.not_before, then.run.status) == (True, None, "running")
 
 
-def test_the_retry_sensor_waits_no_shorter_than_a_call_without_an_answer_is_left():
-    assert timedelta(minutes=BACK_OFF_MINUTES[0]) >= UNANSWERED_PAUSE
+def test_another_run_may_repeat_a_call_without_an_answer_at_once(working):
+    unanswered_calls(working, 1)
+
+    assert working.claim(run_id="of the sensor, or by hand").must_call
 
 
 def test_a_call_that_was_refused_may_be_repeated_at_once(working):
     working.claim()
     working.finish(status="failed", error="status 503")
 
-    assert working.claim(run_id="the run tried again").must_call
+    assert working.claim().must_call
+
+
+def test_a_workflow_that_reported_before_its_call_went_without_an_answer_is_not_waited_for(working):
+    working.claim()
+    working.report("completed")
+    working.finish(status="failed", error="no answer", is_unanswered=True)
+
+    claimed = working.claim()
+    working.finish()
+
+    assert (claimed.must_call, claimed.not_before) == (False, None)
+    assert working.run().status == "completed"
 
 
 @pytest.mark.parametrize("cleared_by", ["acceptance", "report", "force"])

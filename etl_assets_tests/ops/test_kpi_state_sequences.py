@@ -88,6 +88,7 @@ class Watched:
         if claimed:
             assert not (claimed.must_call and self.has_accepted)
             assert claimed.must_call or claimed.run.status != "pending"
+            assert not (claimed.not_before and (claimed.must_call or self.has_accepted))
             self.must_call = claimed.must_call
 
     def _accepted(self, *, waits: bool) -> None:

@@ -1,10 +1,12 @@
 """A soak that is ended from outside ends its processes, too."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,13 +25,19 @@ def test_a_soak_in_the_background_can_be_ended(tmp_path: Path) -> None:
         ["sh", "-c", IN_THE_BACKGROUND, "sh", sys.executable, "-m", "soak", "--short", "--folder", str(tmp_path)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    _wait_until(lambda: (tmp_path / "data" / "warehouse.duckdb").exists() or soak.poll() is not None)
-    assert len(_of_the_soak(tmp_path)) > 4, "the soak, the API, its clients, the analyst, the workers"
-    soak.terminate()
-    said, _ = soak.communicate(timeout=LONGEST_S)
-    assert soak.returncode == INTERRUPTED, said
-    assert said.splitlines()[-1].startswith("Stopped. What there is stays in "), said
-    _wait_until(lambda: not _of_the_soak(tmp_path))
+    try:
+        _wait_until(lambda: (tmp_path / "data" / "warehouse.duckdb").exists() or soak.poll() is not None)
+        assert len(_of_the_soak(tmp_path)) > 4, "the API, its clients, the analyst, the workers and what they come from"
+        soak.terminate()
+        said, _ = soak.communicate(timeout=LONGEST_S)
+        assert soak.returncode == INTERRUPTED, said
+        assert said.splitlines()[-1].startswith("Stopped. What there is stays in "), said
+        _wait_until(lambda: not _of_the_soak(tmp_path))
+    finally:
+        soak.kill()
+        for pid in _of_the_soak(tmp_path):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _of_the_soak(folder: Path) -> list[int]:
