@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from etl_assets.lake.connection import write_lake
 from etl_assets.market_time import DAY, ceil_interval, day_start, market_day
 from etl_assets.processes import free_port
 from etl_assets.settings import Settings
+from etl_assets_tests import watching
 
 pytestmark = pytest.mark.servers
 
@@ -37,15 +37,8 @@ OPERATOR = {"id": "operator", "secret": "open-sesame"}
 
 
 def until(look: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:
-    """What ``look`` finds, as soon as it finds something; fails after the patience."""
-    deadline = time.monotonic() + patience
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {patience} s")
-        time.sleep(0.5)
+    """As in ``watching``, with the patience that a daemon needs."""
+    return watching.until(look, what, patience)
 
 
 @dataclass
@@ -155,14 +148,7 @@ class Up:
 
     def processes(self) -> list[int]:
         """Everything that was started by this ``up``, however remotely: children inherit the mark."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and f"{MARK}={self.mark}".encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:  # ended meanwhile, or another user's
-                continue
-        return found
+        return watching.processes_with(MARK, self.mark)
 
     def end(self) -> None:
         """Leave nothing behind, whatever happened."""

@@ -13,7 +13,6 @@ from datetime import date, timedelta
 import pytest
 
 from etl_assets.kpi import run as run_module
-from etl_assets.kpi import trigger as trigger_module
 from etl_assets.kpi.callback import take_report
 from etl_assets.kpi.query import MOST_PROCESSES, KpiValue
 from etl_assets.kpi.registry import Kpi
@@ -430,15 +429,13 @@ def test_the_run_that_takes_a_killed_ones_place_goes_on_at_once_where_that_one_s
 
 
 def test_another_run_leaves_a_killed_ones_kpis_until_its_claims_end_and_then_loses_none(
-    market: Settings, receivers: Receivers, left_behind: list[Kpi], monkeypatch: pytest.MonkeyPatch
+    market: Settings, receivers: Receivers, left_behind: list[Kpi]
 ):
     _, early = work_off(market, left_behind, "run-2")
     called_early = receivers.called
-    later = utc_now() + timedelta(hours=1)
-    monkeypatch.setattr(trigger_module, "utc_now", lambda: later)
-    monkeypatch.setattr(run_module, "utc_now", lambda: later)
 
-    trace_id, late = work_off(market, left_behind, "run-3")
+    with time_later(timedelta(hours=1)):
+        trace_id, late = work_off(market, left_behind, "run-3")
 
     assert called_early == {"a": 1, "b": 1, "c": 1}
     assert {name for name, each in early.items() if each.is_pending} == {"c", "d"}
